@@ -1,4 +1,4 @@
-# make run     the three services and a demonstration smarthost, in the foreground
+# make run     the three services, a demonstration smarthost and the console, in the foreground
 # make test    the tests
 # make faults  crashes, power cuts, failing disks, load and attack: hours, as root; see docs/reliability.md
 # make fuzz    octets of all kinds for the receiver, for five minutes: make fuzz FUZZ="--minutes 60"
@@ -24,10 +24,10 @@ POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||
 .PHONY: run test portable faults fuzz testssl check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
-# RECEIVER_PORT and SMARTHOST_PORT are for machines where 2525 or 2526 is in use: a service then ends with status 69.
+# RECEIVER_PORT, SMARTHOST_PORT and CONSOLE_PORT are for machines where 2525 or 2526 is in use: a service then ends with status 69.
 run: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" SMARTHOST="$(SMARTHOST)" EMAILRELAY_LOG_FORMAT=$${EMAILRELAY_LOG_FORMAT:-logfmt} \
-		$(BIN)/honcho start $(if $(SMARTHOST),receiver filterd forwarder) || { status=$$?; [ $$status -ne 69 ] || \
+		$(BIN)/honcho start $(if $(SMARTHOST),receiver filterd forwarder console) || { status=$$?; [ $$status -ne 69 ] || \
 		echo "To use other ports than 2525 and 2526: make run RECEIVER_PORT=3525 SMARTHOST_PORT=3526" >&2; exit $$status; }
 
 test: $(READY)

@@ -11,6 +11,11 @@ _SECRETS = Entry(
     "Names and passwords, for the settings server_auth and client_auth. Only its owner and the "
     "group of the services can read it.",
 )
+_USERS = Entry(
+    "/etc/emailrelay/console.auth",
+    "The users of the console, for the setting console_auth. Only its owner and the group of the "
+    "services can read it.",
+)
 _SPOOL = Entry(
     "/var/spool/emailrelay",
     "The spool directory: the messages, their state, and the history of those that have left.",
@@ -30,11 +35,12 @@ FILES = {
     "emailrelay-filterd": (SETTINGS, _SPOOL, _RUNTIME, _UNITS),
     "emailrelay-forwarder": _OF_SERVICE,
     "emailrelay-monitor": (SETTINGS, _SPOOL, _RUNTIME, _UNITS),
+    "emailrelay-console": (SETTINGS, _USERS, _SPOOL, _RUNTIME, _UNITS),
     "emailrelay-queue": _COMMON,
     "emailrelay-store": (SETTINGS,),
     "emailrelay-submit": (*_COMMON, _ALIASES),
     "emailrelay-notify": _COMMON,
-    "emailrelay-passwd": (_SECRETS,),
+    "emailrelay-passwd": (_SECRETS, _USERS),
     "emailrelay-auth": _COMMON,
     "emailrelay-config": (SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
     "emailrelay-doctor": (SETTINGS, _SECRETS),
@@ -64,6 +70,7 @@ VARIABLES = {
     "emailrelay-filterd": _SERVICE,
     "emailrelay-forwarder": _SERVICE,
     "emailrelay-monitor": _SERVICE,
+    "emailrelay-console": _SERVICE,
     "emailrelay-queue": (_CONFIG, _PLACE, _COLUMNS, _COLOUR),
     "emailrelay-store": _SERVICE,
     "emailrelay-submit": (_CONFIG, _PLACE),

@@ -23,6 +23,7 @@ from tests.acceptance.relay import (
     free_port,
     until,
 )
+from tests.service.console_browser import Browser
 
 
 @pytest.fixture
@@ -106,10 +107,29 @@ def is_shown(honcho: Process, number: int) -> bool:
     return False
 
 
+def reads_them_in_the_console(honcho: Process, port: int, sent: int) -> None:
+    """Sign in as the terminal says, and read what the smarthost got."""
+    until(partial(is_told, honcho, "event=started service=console"), "the console starts")
+    told = re.search(
+        r"console: http://127.0.0.1:(\d+)/ .* name (\S+), password (\S+)", honcho.log.read_text()
+    )
+    assert told is not None
+    assert int(told[1]) == port
+    browser = Browser(port)
+    assert browser.sign_in(told[2], told[3]).status == 303
+    page = browser.get("/received")
+    assert page.text.count("you@example.net") == sent
+    first = browser.get(
+        page.text.partition('<a href="/received/')[2].partition('"')[0].join(("/received/", ""))
+    )
+    assert "X-Relayed: by E-MailRelay" in first.text
+
+
 def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
     relay: Relay, checkout: Path
 ) -> None:
-    ports = {"RECEIVER_PORT": str(free_port()), "SMARTHOST_PORT": str(free_port())}
+    names = ("RECEIVER_PORT", "SMARTHOST_PORT", "MONITOR_PORT", "CONSOLE_PORT")
+    ports = {name: str(free_port()) for name in names}
     environment = os.environ | ports
     environment |= {
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -132,6 +152,7 @@ def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
             until(partial(is_shown, honcho, sent), line)
 
     until(lambda: honcho.log.read_text().count("event=delivered") == sent, "all is told")
+    reads_them_in_the_console(honcho, int(ports["CONSOLE_PORT"]), sent)
     assert list((checkout / "var" / "spool").glob("[!.]*")) == []
     honcho.send(signal.SIGINT)
     honcho.wait(STOP_LIMIT)

@@ -179,7 +179,7 @@ def test_short_window_shows_texts_below_the_options() -> None:
 
 EXAMPLES = sorted({line for page in PAGES.values() for line in page.examples})
 STAYS = re.compile(
-    r"emailrelay --as-|emailrelay-(receiver|filterd|forwarder|monitor)$|emailrelay-doctor"
+    r"emailrelay --as-|emailrelay-(receiver|filterd|forwarder|monitor|console)$|emailrelay-doctor"
     r"|emailrelay-store|emailrelay-queue (export|import)|emailrelay-auth (login|refresh)"
     r"|emailrelay-config check receiver --user|emailrelay-setup --dry-run"
 )
@@ -192,9 +192,12 @@ def test_example_runs(line: str, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     settings.write_text(
         f'forward_to = "127.0.0.1:9"\nspool_dir = "{spool}"\nruntime_dir = "{tmp_path}"\n'
-        "port = 0\nmonitor_port = 0\n"
+        "port = 0\nmonitor_port = 0\nconsole_port = 0\n"
+        f'console_auth = "{tmp_path}/console.auth"\n'
     )
     spool.mkdir(mode=0o700)
+    (tmp_path / "console.auth").write_text("server plain ann secret operator\n")
+    (tmp_path / "console.auth").chmod(0o600)
     (tmp_path / "message.eml").write_text("To: you@example.net\n\nhello\n")
     (tmp_path / "mail.eml").write_text("To: you@example.net\n\nhello\n")
     line = line.replace("/var/mail", str(tmp_path))

@@ -42,6 +42,7 @@ from emailrelay_console.pages import (
     message,
     overview,
     queue,
+    received,
     routes,
     sign_in,
     static,
@@ -109,7 +110,8 @@ async def serve_console(
 
 def make_app(console: Console, live: Live) -> Starlette:
     """Return the application. A new page has its module in this list."""
-    pages = (overview, sign_in, queue, change, message, history, routes, doctor, accounts, static)
+    around = (overview, sign_in, received, static)
+    pages = (*around, queue, change, message, history, routes, doctor, accounts)
     endpoints = (reading, changing, description)
     app = Starlette(
         routes=[route for each in (*pages, *endpoints) for route in each.ROUTES],

@@ -6,7 +6,15 @@ from pydantic import AfterValidator, Field
 
 from emailrelay.config.declared import Declared
 from emailrelay.config.security_values import FilePath
-from emailrelay.config.values import Addresses, AtStart, Flag, Metavar, Networks, Port
+from emailrelay.config.values import (
+    Addresses,
+    AtStart,
+    DirectoryPath,
+    Flag,
+    Metavar,
+    Networks,
+    Port,
+)
 
 
 def _url(text: str) -> str:
@@ -56,3 +64,9 @@ class ConsoleOptions(Declared):
     console_proxies: Annotated[Networks, AtStart()] = Field(default=[], examples=[["127.0.0.1"]])
     """The proxies that may name the user and the client's address (X-Forwarded-For). Connections by
     a unix socket of console_interface count as one of them."""
+
+    console_received: Annotated[DirectoryPath | None, AtStart()] = Field(
+        default=None, examples=["var/received"]
+    )
+    """A directory of messages that the console shows on a page of its own, for demonstrations: what
+    a smarthost of yours got. Each file N.eml is a message."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emailrelay.config import MonitorSettings, ReceiverSettings, flags
+from emailrelay.config import ConsoleSettings, MonitorSettings, ReceiverSettings, flags
 from emailrelay.config.findings import FindingLevel, SettingFinding, placed
 from emailrelay.config.reading import collect
 from emailrelay.configure.service_user import ServiceUser
@@ -121,12 +121,22 @@ def _ports(service: str, config: str | None) -> Iterator[SettingFinding]:
                 rest.monitor_interface, rest.monitor_port, prefix="monitor_"
             ):
                 yield placed(finding, monitor.places)
+    elif service == ConsoleSettings.service:
+        console = collect(ConsoleSettings, flags.parse(ConsoleSettings, argv), os.environ)
+        if (of_console := console.rest) is not None:
+            for finding in addresses.tcp(
+                of_console.console_interface, of_console.console_port, prefix="console_"
+            ):
+                yield placed(finding, console.places)
 
 
 def is_used(service: str, config: str | None) -> bool:
-    """Tell whether the settings are meant for a service: the monitor is optional."""
+    """Tell whether the settings are meant for a service: monitor and console are optional."""
     argv = [] if config is None else ["--config", config]
-    if service != MonitorSettings.service:
-        return True
-    monitor = collect(MonitorSettings, flags.parse(MonitorSettings, argv), os.environ)
-    return "runtime_dir" in monitor.values
+    if service == MonitorSettings.service:
+        monitor = collect(MonitorSettings, flags.parse(MonitorSettings, argv), os.environ)
+        return "runtime_dir" in monitor.values
+    if service == ConsoleSettings.service:
+        console = collect(ConsoleSettings, flags.parse(ConsoleSettings, argv), os.environ)
+        return "console_auth" in console.values
+    return True

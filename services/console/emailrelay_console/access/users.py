@@ -14,7 +14,7 @@ _AT_ONCE = 2
 _API = "api-"
 
 
-class Role(StrEnum):
+class ConsoleRole(StrEnum):
     """The rights of a user; a viewer changes nothing."""
 
     VIEWER = "viewer"
@@ -26,12 +26,12 @@ class ConsoleUser:
     """A user, or a program with a token for the API."""
 
     name: str
-    role: Role
+    role: ConsoleRole
 
     @property
     def operates(self) -> bool:
         """True if the user can change something."""
-        return self.role is Role.OPERATOR
+        return self.role is ConsoleRole.OPERATOR
 
 
 class Users:
@@ -59,12 +59,12 @@ class Users:
 
     def problems(self) -> Iterator[str]:
         """Yield the problems that the form of the file does not show."""
-        known = {f"{api}{role}" for role in Role for api in ("", _API)}
+        known = {f"{api}{role}" for role in ConsoleRole for api in ("", _API)}
         for name, word in self._file.roles.items():
             if word not in known:
                 roles = ", ".join(sorted(known))
                 yield f"{self._file.path}: {name} has the role {word}, which is none of {roles}"
-        if not set(self._file.roles.values()) & set(Role):
+        if not set(self._file.roles.values()) & set(ConsoleRole):
             yield (
                 f"{self._file.path}: no user has a role; add a line of"
                 " emailrelay-passwd --role operator NAME"
@@ -92,4 +92,4 @@ class Users:
     def _with_role(self, name: str, prefix: str) -> ConsoleUser | None:
         word = self._file.roles.get(name, "")
         role = word.removeprefix(prefix) if word.startswith(prefix) else ""
-        return ConsoleUser(name, Role(role)) if role in set(Role) else None
+        return ConsoleUser(name, ConsoleRole(role)) if role in set(ConsoleRole) else None

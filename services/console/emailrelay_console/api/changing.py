@@ -10,7 +10,7 @@ from emailrelay.queue.action import APPLIES_TO, Action
 from emailrelay.queue_id import QueueId
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.api.endpoint import body, endpoint, parameters
-from emailrelay_console.mail.change import Change
+from emailrelay_console.mail.change import MessageChange
 from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.queue_params import FILTER_NAMES, read_filter
@@ -59,7 +59,7 @@ async def show(request: Request, _user: ConsoleUser) -> Any:
     return {"change": int(number), **_told(found)}
 
 
-def _told(found: Change) -> dict[str, Any]:
+def _told(found: MessageChange) -> dict[str, Any]:
     return {
         "action": found.action.value,
         "user": found.user,

@@ -18,7 +18,7 @@ from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.web.access import API
 
 _Schema = Mapping[str, Any]
-_AGE: _Schema = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,3})?[smhdw]$"}
+_AGE: _Schema = {"type": "string", "pattern": "^$|^[0-9]{1,9}(\\.[0-9]{1,3})?[smhdw]$"}
 _TEXT: _Schema = {"type": "string", "maxLength": 500}
 _STRING: _Schema = {"type": "string"}
 _NUMBER: _Schema = {"type": "number"}
@@ -27,7 +27,7 @@ _MAYBE: _Schema = {"type": ["number", "null"]}
 _STATES = "|".join(State)
 _FILTER: Mapping[str, tuple[_Schema, str]] = {
     "state": (
-        {"type": "string", "pattern": f"^({_STATES})(,({_STATES}))*$", "maxLength": 500},
+        {"type": "string", "pattern": f"^$|^({_STATES})(,({_STATES}))*$", "maxLength": 500},
         "States, with commas between.",
     ),
     "address": (_TEXT, "A part of the sender, or of a recipient."),
@@ -215,7 +215,7 @@ def _paths() -> Mapping[str, _Schema]:
             [
                 _query(
                     "text",
-                    {"type": "string", "pattern": "^[!-~]{1,500}$"},
+                    {"type": "string", "minLength": 1, "maxLength": 500},
                     "An id, an address, a Message-ID, or words of a reply.",
                     required=True,
                 ),

@@ -88,7 +88,7 @@ async def trace(request: Request, _user: ConsoleUser) -> Any:
     """Return what became of messages, also of those that have left."""
     values = parameters(request, frozenset({"text", "since", "limit"}))
     console, now = console_of(request), console_of(request).clock()
-    text = values.get("text", "").strip().encode(errors="replace").decode()
+    text = values.get("text", "").encode(errors="replace").decode()
     if not text or len(text) > 500:
         raise Problem(HTTPStatus.BAD_REQUEST, "text must have 1 to 500 characters.")
     since = _since(values.get("since", ""), now)

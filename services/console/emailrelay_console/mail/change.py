@@ -19,7 +19,7 @@ _MOST_PROBLEMS = 20
 
 
 @dataclass(slots=True, kw_only=True)
-class Change:
+class MessageChange:
     """A change of messages, and how far it has come."""
 
     action: Action
@@ -41,7 +41,7 @@ class Change:
 
 
 async def carry_out(
-    change: Change,
+    change: MessageChange,
     store: Store,
     entries: AsyncIterator[list[QueueEntry]],
     *,

@@ -11,7 +11,7 @@ from emailrelay.events import InternalError, Report
 from emailrelay.queue.action import Action
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry
-from emailrelay_console.mail.change import Change, carry_out
+from emailrelay_console.mail.change import MessageChange, carry_out
 from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.queue_filter import QueueFilter, RoutesOf
 from emailrelay_console.mail.queue_index import Order
@@ -41,7 +41,7 @@ class Changes:
     ) -> None:
         self._store, self._queue, self._routes_of = store, queue, routes_of
         self._report, self._clock = report, clock
-        self._kept = OrderedDict[int, Change]()
+        self._kept = OrderedDict[int, MessageChange]()
         self._tasks = set[asyncio.Task[None]]()
         self._latest = 0
 
@@ -55,7 +55,7 @@ class Changes:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def find(self, number: int) -> Change | None:
+    def find(self, number: int) -> MessageChange | None:
         """Return a change; None: there is none of this number, or it ended long ago."""
         return self._kept.get(number)
 
@@ -84,7 +84,7 @@ class Changes:
         if len(self._tasks) >= _MOST_RUNNING:
             raise TooManyChanges("other changes are under way; wait for their end")
         self._latest += 1
-        change = Change(action=action, user=user, total=len(ids))
+        change = MessageChange(action=action, user=user, total=len(ids))
         self._kept[self._latest] = change
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
@@ -102,7 +102,7 @@ class Changes:
                     await change.over.wait()
 
     async def _run(
-        self, change: Change, ids: Sequence[QueueId], wanted: QueueFilter | None
+        self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
     ) -> None:
         try:
             store = await self._store.get()
@@ -118,7 +118,7 @@ class Changes:
             change.over.set()
 
     async def _entries(
-        self, change: Change, ids: Sequence[QueueId], wanted: QueueFilter | None
+        self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
     ) -> AsyncIterator[list[QueueEntry]]:
         """Read the messages at the moment of their change; leave out those that fit no more."""
         for first in range(0, len(ids), _AT_ONCE):

@@ -1,1 +1,1 @@
-"""What all pages share: access, forms, templates, errors and the bounds of requests."""
+"""The parts that all pages share: access, forms, templates, errors and the bounds of requests."""

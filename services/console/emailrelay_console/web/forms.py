@@ -15,10 +15,10 @@ from emailrelay_console.web.problem import Problem
 MOST_FIELDS = 2000
 TOKEN = "form_token"  # noqa: S105 -- the name of a field
 
-Action: TypeAlias = Callable[[Request, FormData], Awaitable[Response]]
+FormAnswer: TypeAlias = Callable[[Request, FormData], Awaitable[Response]]
 
 
-def post(path: str, action: Action) -> Route:
+def post(path: str, action: FormAnswer) -> Route:
     """Return the route of a form: ``action`` gets the form if its token is right.
 
     Only operators get here, see ``web.access``.

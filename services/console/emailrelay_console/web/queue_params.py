@@ -91,8 +91,6 @@ def _text(name: str, value: str) -> str:
     text = value.strip().encode(errors="replace").decode()
     if len(text) > _LONGEST:
         raise Problem(400, f"{name} has at most {_LONGEST} characters.")
-    if not text.isprintable():
-        raise Problem(400, f"{name} has a character that cannot be printed.")
     return text
 
 

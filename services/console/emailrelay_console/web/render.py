@@ -1,4 +1,4 @@
-"""Makes pages from templates. Every value is escaped: no text of a message becomes HTML."""
+"""Makes pages from templates, in which every value is escaped: no text of a message becomes HTML."""
 
 from functools import cache
 from importlib.resources import files
@@ -38,6 +38,7 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
         form_token="" if session is None else session.form_token,
         notice=_taken_notice(session),
         now=console_of(request).clock(),
+        shows_received=console_of(request).settings.console_received is not None,
         **values,
     )
     # Lone surrogates stand for octets of a message that are no UTF-8.

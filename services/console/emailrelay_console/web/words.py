@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from emailrelay.queue.action import Action
-from emailrelay_console.mail.change import Change
+from emailrelay_console.mail.change import MessageChange
 
 
 class MenuLink(NamedTuple):
@@ -87,7 +87,7 @@ def count_words(number: int, noun: str = "message") -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def result_words(change: Change) -> str:
+def result_words(change: MessageChange) -> str:
     """Write how far a change has come."""
     text = f"{ACTION_WORDS[change.action].done} {count_words(change.done)}"
     if change.passed:
