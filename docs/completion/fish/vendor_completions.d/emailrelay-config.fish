@@ -72,7 +72,7 @@ complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -l json 
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -l user -x -d 'The user of the services, for a check by root'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -s h -l help -d 'Show this help and exit'
-complete -c emailrelay-config -n '_shtab_emailrelay_config_using check; and test $_shtab_emailrelay_config_npos -ge 0' -ka "receiver filterd forwarder monitor" -d 'Only these'
+complete -c emailrelay-config -n '_shtab_emailrelay_config_using check; and test $_shtab_emailrelay_config_npos -ge 0' -ka "receiver filterd forwarder monitor console" -d 'Only these'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using; and test $_shtab_emailrelay_config_npos -eq 0' -a show -d 'Show the settings in force, or only those of the given NAMEs, and where each comes from'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l changed -d 'Only settings that differ from their defaults'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l json -d 'Print JSON for programs, one object a line'
