@@ -661,8 +661,8 @@ async def test_client_without_facts_is_this_host(desk: Desk) -> None:
 
 async def test_check_of_the_settings_names_a_milter_that_cannot_serve() -> None:
     async with serving(ScriptedMilter(version=7)) as new, serving(ScriptedMilter()) as good:
-        chain = parse_chain([f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"])
-        found = await asyncio.to_thread(lambda: list(filters.check("filter", chain)))
+        specs = [f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"]
+        found = await asyncio.to_thread(lambda: list(filters.check("filter", parse_chain(specs))))
     assert [finding.text for finding in found] == [
         (
             f"{new}: it speaks version 7 of the milter protocol; "
