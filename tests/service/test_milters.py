@@ -11,6 +11,7 @@ from tests.fakes.milters import CONTINUE, ScriptedMilter, number, packet
 
 from emailrelay import envelope_format
 from emailrelay.arrival_facts import ArrivalFacts
+from emailrelay.config import FilterdSettings, read
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import ConfigError
@@ -660,8 +661,8 @@ async def test_client_without_facts_is_this_host(desk: Desk) -> None:
 
 async def test_check_of_the_settings_names_a_milter_that_cannot_serve() -> None:
     async with serving(ScriptedMilter(version=7)) as new, serving(ScriptedMilter()) as good:
-        chain = parse_chain([f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"])
-        found = await asyncio.to_thread(lambda: list(filters.check("filter", chain)))
+        specs = [f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"]
+        found = await asyncio.to_thread(lambda: list(filters.check("filter", parse_chain(specs))))
     assert [finding.text for finding in found] == [
         (
             f"{new}: it speaks version 7 of the milter protocol; "
@@ -686,3 +687,24 @@ def test_spec_that_names_no_milter(spec: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         parse_chain([spec])
     assert spec.partition(":")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("miltr:127.0.0.1:8891", "no kind 'miltr' of filter; it can be the path of a program"),
+        ("milter:127.0.0.1", "needs host and port"),
+        ("milter:", "needs host and port"),
+    ],
+)
+def test_error_in_the_settings_file_names_the_line_and_the_choices(
+    tmp_path: Path, spec: str, problem: str
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(f"filter_timeout = 5\nfilter = ['msgid:', '{spec}']\n")
+    with pytest.raises(ConfigError) as caught:
+        read(FilterdSettings, ["--config", str(file)], {})
+    (text,) = caught.value.problems
+    assert text.startswith(f"filter in {file}, line 2: ")
+    assert problem in text
+    assert ("milter:HOST:PORT, milter:/PATH" in text) is spec.startswith("miltr")

@@ -36,6 +36,8 @@ from emailrelay.reply import Reply, one_line
 _LONGEST_HEADER = 4 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 """Octets of a new body beyond which it waits in a file."""
+_SMALL = 256 * 1024
+"""Octets that are written within the page cache at once; a thread costs more."""
 _ROOM = 64 * 1024 * 1024
 """A new body can have twice the octets of the content, and so many more."""
 _REJECTED = Reply(550, "5.7.1 message rejected")
@@ -73,7 +75,9 @@ async def run(
             kept = new_envelope.changed(kept, result.changes.envelope)
             if not kept.recipients:
                 return Abandon(refused=verdict.refused)
-            if kept != envelope or result.changes.header or result.changes.new_body:
+            if mail.size <= _SMALL and not result.changes.new_body:
+                _apply(copy, mail, result, kept)
+            else:
                 await asyncio.to_thread(_apply, copy, mail, result, kept)
     return verdict
 

@@ -117,6 +117,14 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
     )
 
 
+def _withdraw(locked: Locked) -> NotNow:
+    """Remove a message whose client was not told 250, and has gone: it sends it again."""
+    moves.leave(locked, transition.gone(MessageEnd.WITHDRAWN), moves.remove)
+    adoption.discard(locked.spool, locked.id)
+    locked.spool.report(Withdrawn(id=locked.id))
+    return NotNow(None)
+
+
 def _goes_elsewhere(locked: Locked, by_hand: Change) -> bool:
     """Make the change that follows a move by hand; True: the message is at another stage now.
 
@@ -144,14 +152,6 @@ def _content(at: Location, history: History) -> OpenContent | str:
         os.close(content)
         return f"content: {size} octets, {length} were accepted"
     return OpenContent(content, size)
-
-
-def _withdraw(locked: Locked) -> NotNow:
-    """Remove a message whose client was not told 250, and has gone: it sends it again."""
-    moves.leave(locked, transition.gone(MessageEnd.WITHDRAWN), moves.remove)
-    adoption.discard(locked.spool, locked.id)
-    locked.spool.report(Withdrawn(id=locked.id))
-    return NotNow(None)
 
 
 def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
