@@ -564,6 +564,12 @@ def test_a_kind_that_there_is_not_is_no_path_and_the_kinds_are_listed(spec: str)
             read(service, [f"--filter={spec}"], {})
 
 
+@pytest.mark.parametrize("spec", ["dkim", "split", "msgid", "exit"])
+def test_a_kind_without_its_colon_is_no_program(spec: str) -> None:
+    with pytest.raises(ConfigError, match=f"filter '{spec}': a colon is missing"):
+        parse_chain([spec])
+
+
 def test_a_path_with_a_colon_is_a_program() -> None:
     named = (ProgramFilter(Path("/bin/a:b")), ProgramFilter(Path("x:y").absolute()))
     assert parse_chain(["/bin/a:b", "file:x:y"]) == named
