@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.service.filtering import PAGE
 
 from emailrelay import envelope_format
 from emailrelay.config import FilterdSettings, ReceiverSettings, read
@@ -539,6 +540,19 @@ async def test_examples_of_the_page_do_what_they_say(desk: Desk, programs: Progr
     refusal = rejected(await desk.ask(programs, size))
     assert refusal.reply == Reply(552, "5.3.4 message too big")
     assert refusal.reason == "10485761 octets"
+
+
+def test_specs_of_the_page_are_understood() -> None:
+    table = PAGE[PAGE.index("| setting | filter |") : PAGE.index("## Try it first")]
+    specs = re.findall(r"`([^`]+:[^`]*)`(?=[^|]*\|.*\|\n)", table)
+    found = {spec.partition(":")[0] for spec in specs}
+    assert len(found) == 17
+    for spec in specs:
+        if "NAME" not in spec and spec not in {"header:EDIT", "dkim:"}:  # they need more
+            given = spec.replace("HOST", "h").replace("IP:PORT", "192.0.2.1:53")
+            assert parse_chain([given.replace("PORT", "25").replace("exit:N", "exit:0")])
+    for command in re.findall(r"^emailrelay-filterd (--filter .*)$", PAGE, re.MULTILINE):
+        assert read(FilterdSettings, command.split(), {}).chain
 
 
 def test_specs_are_read_into_a_chain_in_their_order() -> None:

@@ -213,13 +213,17 @@ async def test_absent_program_is_named_at_the_start_and_holds_mail_back(desk: De
     assert trouble(await desk.ask(spec)) == "cannot be used: No such file or directory"
 
 
-async def test_example_of_the_page_does_what_it_says(desk: Desk) -> None:
+async def test_examples_of_the_page_do_what_they_say(desk: Desk, tmp_path: Path) -> None:
     (text,) = re.findall(r"```python\n(#![^`]*?for line in sys\.stdin[^`]*?)```", PAGE)
-    spec = f"pipe:{desk.script(text.replace('/usr/bin/env python3', sys.executable))}"
-    assert (await desk.ask(spec)).verdict == Accept()
-    bad = desk.copy(b"Subject: lottery\r\n\r\n")
-    verdict = (await desk.ask(spec, copy=bad)).verdict
-    assert verdict == Reject(reply=Reply(550, "5.7.1 no lotteries"), reason="the word is in it")
+    program = desk.script(text.replace("/usr/bin/env python3", sys.executable))
+    (table,) = re.findall(r"```toml\n([^`]*?\[\[pipe\]\][^`]*?)```", PAGE)
+    read_table = settings(tmp_path, table.replace("/usr/local/bin/no-lottery", str(program)))
+    desk.tables = read_table.filter_tables
+    for spec in (f"pipe:{program}", *read_table.filter):
+        assert (await desk.ask(spec)).verdict == Accept()
+        bad = desk.copy(b"Subject: lottery\r\n\r\n")
+        verdict = (await desk.ask(spec, copy=bad)).verdict
+        assert verdict == Reject(reply=Reply(550, "5.7.1 no lotteries"), reason="the word is in it")
 
 
 # Settings
