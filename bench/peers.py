@@ -129,6 +129,20 @@ HELD = """
 smtpd_recipient_restrictions = static:HOLD, permit_mynetworks, reject_unauth_destination
 """
 """For main.cf: everything is taken and set aside, nothing is forwarded."""
+_FILTER_USER = "daemon"
+_FILTER_ENTRY = f"""
+filter unix - n n - 10 pipe
+  flags=Rq user={_FILTER_USER} null_sender=
+  argv=/bin/sh {{home}}/filter/run -f ${{{{sender}}}} -- ${{{{recipient}}}}
+"""
+"""For master.cf, with the script below: the simple content filter of Postfix's FILTER_README."""
+_FILTER_SCRIPT = """
+cd {home}/filter || exit 75
+trap "rm -f in.$$" 0 1 2 3 15
+cat >in.$$ || exit 75
+{program} in.$$ || exit 69
+MAIL_CONFIG=/etc/postfix /usr/sbin/sendmail -G -i "$@" <in.$$
+"""
 UNSYNCED = """
 import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libeatmydata.so LANG=C
 """
@@ -145,9 +159,9 @@ class Postfix:
     def pids(self) -> Sequence[int]:
         return [int((self.home / "queue" / "pid" / "master.pid").read_text())]
 
-    def command(self, word: str) -> None:
-        """Run a command of postfix(1)."""
-        command = ["/usr/sbin/postfix", "-c", str(self.home / "conf"), word]
+    def command(self, word: str, wrapper: Sequence[str] = ()) -> None:
+        """Run a command of postfix(1); ``wrapper`` is put in front of it."""
+        command = [*wrapper, "/usr/sbin/postfix", "-c", str(self.home / "conf"), word]
         subprocess.run(command, check=True, capture_output=True)
 
 
@@ -158,17 +172,23 @@ def postfix(
     forward_to: int = _NOBODY,
     more: str = "",
     keep: bool = False,
+    program: str = "",
 ) -> Generator[Postfix]:
     """Run Postfix with its defaults.
 
-    ``more`` is added to main.cf. ``keep`` takes the queue over that the last one left.
+    ``more`` is added to main.cf. ``keep`` takes the queue over that the last one left. Each message
+    is an argument of ``program``, if there is one, and sendmail brings it back.
     """
     home, port = bench.directory / "postfix", free_port()
     if not keep:
         shutil.rmtree(home, ignore_errors=True)
     _configure(home, _MAIN_CF.format(home=home, forward_to=forward_to) + more, port)
     server = Postfix(port, home)
-    server.command("start")
+    if program:
+        _filter_with(home, program)
+    # Its sendmail, run by another user, reads no other directory than the usual one.
+    own = f'mount --bind {home}/conf /etc/postfix && exec "$@"'
+    server.command("start", ["unshare", "--mount", "sh", "-c", own, "sh"] if program else ())
     try:
         greeted(port)
         yield server
@@ -199,6 +219,24 @@ def entry(line: str, port: int) -> str:
     if fields[:2] == ["smtp", "inet"]:
         fields[0] = f"127.0.0.1:{port}"
     return " ".join(fields)
+
+
+def _filter_with(home: Path, program: str) -> None:
+    folder = home / "filter"
+    folder.mkdir(exist_ok=True)
+    shutil.chown(folder, _FILTER_USER)
+    (folder / "run").write_text(_FILTER_SCRIPT.format(home=home, program=program))
+    ours = shutil.ignore_patterns("main.cf", "master.cf")
+    shutil.copytree("/etc/postfix", home / "conf", dirs_exist_ok=True, ignore=ours)
+    for parent in (home, home.parent):
+        parent.chmod(0o755)
+    file = home / "conf" / "master.cf"
+    # Only mail from the network is filtered: what comes back by sendmail is not.
+    lines = [
+        f"{line} -o content_filter=filter:x" if line.split()[1:2] == ["inet"] else line
+        for line in file.read_text().splitlines()
+    ]
+    file.write_text("\n".join(lines) + _FILTER_ENTRY.format(home=home))
 
 
 def _gone(pids: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from bench.case import Bench, Case, Figures, Goal
 from bench.cases.relay import RATE, relayed
 from bench.load import KIB, Load, warm_up
-from bench.peers import ours
+from bench.peers import ours, postfix
 from bench.sinks import free_port, sink
 
 _LOAD = Load(messages=3000, octets=10 * KIB, sessions=20)
@@ -33,6 +33,25 @@ def _ours(bench: Bench, spec: str) -> Figures:
     ):
         warm_up(peer.port, load.sessions)
         return relayed(peer, target, load)
+
+
+def _postfix(bench: Bench) -> Figures:
+    load = _LOAD.scaled(bench.scale)
+    with (
+        sink(messages=load.messages + load.sessions) as target,
+        postfix(bench, forward_to=target.port, program=_PROGRAM) as peer,
+    ):
+        warm_up(peer.port, load.sessions)
+        return relayed(peer, target, load)
+
+
+def _pipe(bench: Bench) -> Figures:
+    program = bench.directory / "loop"
+    # In Python: a shell reads its input octet by octet, a system call for each.
+    loop = 'import sys\nfor line in sys.stdin:\n    print("ok", flush=True)\n'
+    program.write_text(f"#!{sys.executable}\n{loop}")
+    program.chmod(0o755)
+    return _ours(bench, f"pipe:{program}")
 
 
 def _net(bench: Bench) -> Figures:
@@ -75,13 +94,17 @@ CASES = (
         contestants={
             "none": partial(_ours, spec=""),
             "net": _net,
+            "pipe": _pipe,
             "exit": partial(_ours, spec="exit:0"),
             "program": partial(_ours, spec=_PROGRAM),
+            "postfix": _postfix,
             "fork and exec": _fork_and_exec,
         },
         goals=(
-            Goal(figure=RATE, of="program", to="fork and exec", to_figure=RUNS, synced=0.7),
+            Goal(figure=RATE, of="program", to="postfix", synced=2),
+            Goal(figure=RATE, of="program", to="fork and exec", to_figure=RUNS, synced=0.4),
             Goal(figure=RATE, of="net", to="none", synced=0.8),
+            Goal(figure=RATE, of="pipe", to="none", synced=0.8),
         ),
         short=0.2,
     ),

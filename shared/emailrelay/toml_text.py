@@ -24,7 +24,8 @@ def line_of(text: str, name: str, *inside: str | int) -> int | None:
     headings = [index for index, line in enumerate(lines) if line.lstrip().startswith("[")]
     if not inside or not isinstance(inside[0], int):
         end = headings[0] if headings else len(lines)
-        return _assignment(lines, 0, end, name) or _heading(lines, f"[{name}]", 0)
+        tables = (_heading(lines, heading, 0) for heading in (f"[{name}]", f"[[{name}]]"))
+        return _assignment(lines, 0, end, name) or next(filter(None, tables), None)
     heading = _heading(lines, f"[[{name}]]", inside[0])
     if heading is None:
         return _assignment(lines, 0, headings[0] if headings else len(lines), name)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.service.filtering import PAGE
 
 from emailrelay import envelope_format
 from emailrelay.config import FilterdSettings, ReceiverSettings, read
@@ -541,6 +542,19 @@ async def test_examples_of_the_page_do_what_they_say(desk: Desk, programs: Progr
     assert refusal.reason == "10485761 octets"
 
 
+def test_specs_of_the_page_are_understood() -> None:
+    table = PAGE[PAGE.index("| setting | filter |") : PAGE.index("## Try it first")]
+    specs = re.findall(r"`([^`]+:[^`]*)`(?=[^|]*\|.*\|\n)", table)
+    found = {spec.partition(":")[0] for spec in specs}
+    assert len(found) == 17
+    for spec in specs:
+        if "NAME" not in spec and spec not in {"header:EDIT", "dkim:"}:  # they need more
+            given = spec.replace("HOST", "h").replace("IP:PORT", "192.0.2.1:53")
+            assert parse_chain([given.replace("PORT", "25").replace("exit:N", "exit:0")])
+    for command in re.findall(r"^emailrelay-filterd (--filter .*)$", PAGE, re.MULTILINE):
+        assert read(FilterdSettings, command.split(), {}).chain
+
+
 def test_specs_are_read_into_a_chain_in_their_order() -> None:
     assert parse_chain(["/bin/a, exit:100", "file:/bin/b"]) == (
         ProgramFilter(Path("/bin/a")),
@@ -562,6 +576,12 @@ def test_a_kind_that_there_is_not_is_no_path_and_the_kinds_are_listed(spec: str)
     for service in (ReceiverSettings, FilterdSettings):
         with pytest.raises(ConfigError, match=r"there is no kind"):
             read(service, [f"--filter={spec}"], {})
+
+
+@pytest.mark.parametrize("spec", ["dkim", "split", "msgid", "exit"])
+def test_a_kind_without_its_colon_is_no_program(spec: str) -> None:
+    with pytest.raises(ConfigError, match=f"filter '{spec}': a colon is missing"):
+        parse_chain([spec])
 
 
 def test_a_path_with_a_colon_is_a_program() -> None:

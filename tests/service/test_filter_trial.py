@@ -1,5 +1,6 @@
 """emailrelay-filter-test: verdicts and changes of real filter programs; nothing stays behind."""
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.fakes.name_server import name_server
+from tests.fakes.signatures import ED, write_key
 
 Make = Callable[[str], str]
 
@@ -103,6 +106,44 @@ def test_filters_of_tables_can_be_tried(tmp_path: Path) -> None:
     status, said, _ = trial(f"--config={file}", "header:h")
     assert status == 0
     assert {"  -Subject: a message to try filters on", "  +Subject: new"} <= set(said)
+
+
+async def test_filters_that_ship_can_be_tried_as_one_chain(make: Make, tmp_path: Path) -> None:
+    write_key(tmp_path / "key.pem", ED)
+    (tmp_path / "map").write_text("sales@b.test ann@b.test\n")
+    (tmp_path / "footer").write_text("Example Ltd\n")
+    (tmp_path / "boxes/all/new").mkdir(parents=True)
+    (tmp_path / "boxes/all/tmp").mkdir()
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        '[[dkim]]\nname = "k"\ndomain = "example.org"\nselector = "ed"\n'
+        f'key_file = "{tmp_path}/key.pem"\n'
+    )
+    loop = make("while read -r content; do echo ok; done")
+    async with name_server({("b.test", "MX"): ["10 mail.b.test."]}) as (_, place):
+        specs = (
+            *("split:", "header:set=Subject: new", f"rewrite:{tmp_path}/map", f"pipe:{loop}"),
+            *(f"disclaimer:{tmp_path}/footer", "msgid:", f"mx:{place}", "dkim:"),
+            *(f"archive:{tmp_path}/all", f"copy:{tmp_path}/boxes", f"deliver:{tmp_path}/boxes"),
+        )
+        to = ("--to=sales@b.test", "--to=x@c.test")
+        status, said, told = await asyncio.to_thread(trial, f"--config={file}", *to, *specs)
+    assert (status, told) == (0, "")
+    assert said[:2] == ["verdict:  accepted", f"by:       deliver:{tmp_path}/boxes"]
+    assert {
+        "beside:   emailrelay.split-1.content",
+        "beside:   emailrelay.split-1.envelope.filter",
+        "  -Subject: a message to try filters on",
+        "  +Subject: new",
+        "  +Example Ltd",
+        "  -X-MailRelay-To-Remote: x@c.test",
+        "  +X-MailRelay-To-Remote: ann@b.test",
+        "  +X-MailRelay-ForwardTo: b.test",
+        "  +X-MailRelay-ForwardToAddress: mail.b.test:25",
+    } <= set(said)
+    assert any("+DKIM-Signature: v=1; a=ed25519-sha256;" in line for line in said)
+    for maildir in ("all", "boxes/all"):
+        assert len(list((tmp_path / maildir / "new").iterdir())) == 1
 
 
 def test_wrong_tables_and_names_are_told(tmp_path: Path) -> None:

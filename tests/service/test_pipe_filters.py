@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -133,6 +134,8 @@ async def test_unasked_output_is_not_taken_for_an_answer(desk: Desk) -> None:
     ("text", "reason"),
     [
         ("exit 3", "it exited with 3"),
+        ("printf ok; exit 0", "it exited with 0"),
+        ("printf 'ok'; kill -9 $$", "it was killed by signal 9"),
         ("exec >&-; read -r x; read -r x", "it closed its output"),
         ("head -c 100000 /dev/zero | tr '\\0' x; read -r x; read -r x", "its answer is an endless"),
     ],
@@ -142,6 +145,30 @@ async def test_program_without_a_proper_answer_is_trouble(
 ) -> None:
     program = desk.script(f"#!/bin/sh\nread -r x; {text}\n")
     assert trouble(await desk.ask(f"pipe:{program}")).startswith(reason)
+
+
+async def test_late_answer_is_not_taken_for_the_next_message(desk: Desk) -> None:
+    program = desk.script(
+        "#!/bin/sh\ntrap '' TERM\nwhile read -r content; do\n"
+        'case $(cat "$content") in *slow*) sleep 0.6; echo 550 late;; *) echo ok;; esac\ndone\n'
+    )
+    for limit in (0.3, 0.3):
+        desk.programs.limits = ProgramLimits(timeout=limit)
+        slow = desk.ask(f"pipe:{program}", copy=desk.copy(b"Subject: slow\r\n\r\n"))
+        assert trouble(await slow) == "no verdict within 0.3 s"
+        desk.programs.limits = ProgramLimits(timeout=DEADLINE)
+        for _ in range(2):
+            assert (await desk.ask(f"pipe:{program}")).verdict == Accept()
+
+
+async def test_child_that_keeps_the_pipes_of_a_dead_process_serves_no_message(desk: Desk) -> None:
+    program = desk.script(
+        "#!/bin/sh\n[ -e \"$0.once\" ] && exec /bin/sh -c 'while read -r x; do echo ok; done'\n"
+        'touch "$0.once"; read -r content\n'
+        "(exec 3<&0; read -r content <&3; echo 550 the child) <&0 &\necho 550 $$\n"
+    )
+    await gone(int(said(await desk.ask(f"pipe:{program}"))))
+    assert (await desk.ask(f"pipe:{program}")).verdict == Accept()
 
 
 async def test_starts_of_a_program_that_always_fails_are_more_and_more_apart(desk: Desk) -> None:
@@ -186,13 +213,17 @@ async def test_absent_program_is_named_at_the_start_and_holds_mail_back(desk: De
     assert trouble(await desk.ask(spec)) == "cannot be used: No such file or directory"
 
 
-async def test_example_of_the_page_does_what_it_says(desk: Desk) -> None:
+async def test_examples_of_the_page_do_what_they_say(desk: Desk, tmp_path: Path) -> None:
     (text,) = re.findall(r"```python\n(#![^`]*?for line in sys\.stdin[^`]*?)```", PAGE)
-    spec = f"pipe:{desk.script(text.replace('/usr/bin/env python3', sys.executable))}"
-    assert (await desk.ask(spec)).verdict == Accept()
-    bad = desk.copy(b"Subject: lottery\r\n\r\n")
-    verdict = (await desk.ask(spec, copy=bad)).verdict
-    assert verdict == Reject(reply=Reply(550, "5.7.1 no lotteries"), reason="the word is in it")
+    program = desk.script(text.replace("/usr/bin/env python3", sys.executable))
+    (table,) = re.findall(r"```toml\n([^`]*?\[\[pipe\]\][^`]*?)```", PAGE)
+    read_table = settings(tmp_path, table.replace("/usr/local/bin/no-lottery", str(program)))
+    desk.tables = read_table.filter_tables
+    for spec in (f"pipe:{program}", *read_table.filter):
+        assert (await desk.ask(spec)).verdict == Accept()
+        bad = desk.copy(b"Subject: lottery\r\n\r\n")
+        verdict = (await desk.ask(spec, copy=bad)).verdict
+        assert verdict == Reject(reply=Reply(550, "5.7.1 no lotteries"), reason="the word is in it")
 
 
 # Settings
@@ -224,6 +255,38 @@ def test_wrong_tables_and_specs_stop_the_start(tmp_path: Path, text: str, told: 
         settings(tmp_path, text)
     assert len(caught.value.problems) == 1
     assert re.search(told, caught.value.problems[0])
+
+
+def test_process_tells_every_mistake_with_its_line_and_the_choices(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        "# filters\n"
+        'filter = ["pip:/bin/x", "dkim:old", "rewrite:"]\n'
+        '[[headers]]\nname = "h"\n'
+        '[[dkim]]\nname = "new"\ndomain = "example.org"\nselector = "s"\nkey_file = "/k"\n'
+        '[[pipe]]\nname = "p"\n'
+        '[archive]\ndirectory = "/x"\n'
+    )
+    program = [sys.executable, "-m", "emailrelay_filterd"]
+    ended = subprocess.run(
+        [*program, f"--config={file}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 78
+    told = ended.stderr.splitlines()
+    for place, sentence in (
+        ("headers in {}, line 3", "did you mean header"),
+        ("[[pipe]] 1 ('p') in {}, line 10, program", "is missing"),
+        ("[[archive]] in {}, line 12", "must be a list of tables"),
+    ):
+        assert [line for line in told if place.format(file) in line and sentence in line], told
+    file.write_text(file.read_text().partition("[[headers]]")[0])
+    ended = subprocess.run(
+        [*program, f"--config={file}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
+    for words in (f"filter in {file}, line 2", "'pip'", "pipe:PROGRAM", "[[dkim]]", "[[rewrite]]"):
+        assert words in line
 
 
 def test_comma_between_quotes_does_not_separate_filters() -> None:

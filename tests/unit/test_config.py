@@ -476,7 +476,7 @@ def test_tables_of_one_kind_have_different_names(tmp_path: Path) -> None:
     path = write(tmp_path, ROUTE + ROUTE)
 
     assert problems(ForwarderSettings, ["-c", path, SMARTHOST]) == [
-        f"[[route]] in {path}: several are named isp; each needs a name of its own"
+        f"[[route]] in {path}, line 1: several are named isp; each needs a name of its own"
     ]
 
 

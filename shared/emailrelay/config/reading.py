@@ -85,7 +85,8 @@ def _take(got: Gathered[_S], asked: flags.CommandLine, environ: Mapping[str, str
     in_file = got.file.values
     for name in tables(got.settings):
         if name in in_file:
-            got.values[name], got.places[name] = in_file[name], f"[[{name}]] in {got.file.path}"
+            place = got.file.place(name).removeprefix(name)
+            got.values[name], got.places[name] = in_file[name], f"[[{name}]]{place}"
     for name in got.settings.model_fields.keys() - set(tables(got.settings)):
         in_environment = environment.value(name, environ)
         if name in asked.values:

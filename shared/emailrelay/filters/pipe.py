@@ -100,7 +100,8 @@ class _Process:
         try:
             self._said += os.read(self._stdout, _LONGEST)
         except BlockingIOError:
-            return bool(self._said)
+            # A child may keep the pipes of a process that has ended.
+            return bool(self._said) or self._popen.poll() is not None
         return True
 
     async def _taken(self) -> bytes:

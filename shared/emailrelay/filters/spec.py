@@ -93,6 +93,7 @@ KINDS = (
 )
 """The possible specs, for messages."""
 
+_KIND_NAMES = {"exit", "file", "milter", "msgid", "net", "spam", "spam-edit"}
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
 """A word before a colon, meant as a kind. A path with a colon has a slash before the colon, or
 follows ``file:``."""
@@ -186,6 +187,9 @@ def _parse(spec: str, tables: FilterTables) -> Filter:
             return _message_id(spec, rest)
         case "file":
             return _program(spec, rest)
+        case "" if spec in _KIND_NAMES or spec in shipped.PARSERS:
+            text = f"filter {spec!r}: a colon is missing, as in {spec}:; a program has a slash"
+            raise ConfigError([text])
         case "":
             return _program(spec, spec)
         case _ if kind in shipped.PARSERS:

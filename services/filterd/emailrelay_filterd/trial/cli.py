@@ -90,8 +90,11 @@ def parser() -> CommandLineParser:
         PROGRAM,
         "[options] SPEC...",
         "Run filters on a copy of a message, as the relay does, and print the verdict, the reply "
-        "for the client and the changes. Nothing is stored and nothing is sent.",
-        notes=("The standard error of filter programs is shown.",),
+        "for the client and the changes. Nothing is sent, and no message is put into the store.",
+        notes=(
+            "The standard error of filter programs is shown.",
+            "The filters archive:, copy: and deliver: do write their copies.",
+        ),
         statuses=(
             (0, "accepted"),
             (1, "any other verdict"),
