@@ -28,7 +28,7 @@ _SETTLING = 0.2
 _ALIKE = ("setarch", "--addr-no-randomize", "env", "PYTHONHASHSEED=0")
 """The same addresses and hashes in each process: else equal relays differ by a tenth."""
 _DELIVERED = b'"event":"delivered"'
-_COUNTED = 6
+_COUNTED = 2
 """Rounds in which system calls are counted, which costs time: the CPU is measured in others."""
 _COUNTS = ("calls", "faults", "switches")
 
