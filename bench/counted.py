@@ -50,9 +50,7 @@ def metrics(directory: Path) -> Callable[[], None]:
 
 def history(directory: Path) -> Callable[[], None]:
     """Return what the history of a spool does for a message."""
-    writer = HistoryWriter(
-        Directory(str(directory)), clock=time.time, trouble=lambda *what: sys.exit(str(what))
-    )
+    writer = HistoryWriter(Directory(str(directory)), clock=time.time, trouble=_trouble)
     writer.keep(_BOUNDS)
     envelope = Envelope(sender=Address("from@bench.invalid"), to_remote=(_TO,), client="::1")
     entries = (
@@ -66,6 +64,10 @@ def history(directory: Path) -> Callable[[], None]:
             writer.add(past(_ID, envelope, entries, now=time.time(), end=end, size=10240))
 
     return record
+
+
+def _trouble(doing: str, reason: object) -> None:
+    sys.exit(f"{doing}: {reason}")
 
 
 WORK: dict[str, Callable[[Path], Callable[[], None]]] = {"metrics": metrics, "history": history}

@@ -76,7 +76,7 @@ CASES = (
         contestants={"ours": _side_by_side},
         goals=(
             Goal(figure=turns.ratio(_METRICS, _OFF), bound=Bound.AT_MOST, synced=1.03),
-            Goal(figure=turns.more("calls", _METRICS, _OFF), bound=Bound.AT_MOST, synced=3),
+            Goal(figure=turns.more("calls", _METRICS, _OFF), bound=Bound.AT_MOST, synced=6),
         ),
         short=0.05,
     ),

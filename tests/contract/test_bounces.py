@@ -232,7 +232,10 @@ async def test_other_ways_to_write_an_address_get_no_notices_of_their_own(opener
             for name in ("Ann", "ann+1")
             for domain in ("x.test", "X.TEST")
         ]
-        storm = [await fail(store, sender) for sender in senders for _ in range(3)]
+        storm: list[QueueId] = []
+        for sender in (sender for sender in senders for _ in range(3)):
+            storm.append(await fail(store, sender))
+            clock.now += 1
         await office.bouncer.round()
         assert len(await office.notices()) == 3
         assert len(office.of(BouncesHeldBack)) == 1

@@ -42,6 +42,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
         crc32=NUMBERS,
         ack=st.sampled_from(Ack),
         session=TEXT,
+        notice=st.integers(0, 2),
     ),
     st.builds(Answered, at=TIMES),
     st.builds(Filtered, at=TIMES, length=NUMBERS, crc32=NUMBERS),

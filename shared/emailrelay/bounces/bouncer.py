@@ -8,7 +8,7 @@ from itertools import islice
 
 from emailrelay.bounces import telling
 from emailrelay.bounces.addressees import Tell
-from emailrelay.bounces.pace import Mailboxes, NoticesDue, Pace
+from emailrelay.bounces.pace import CountedMailboxes, NoticesDue, Pace
 from emailrelay.bounces.telling import BounceRules, SentNotice
 from emailrelay.bounces.told_mail import ToldMail, told_at
 from emailrelay.envelope import Envelope
@@ -36,7 +36,7 @@ class Bouncer:
         self._store, self._rules = store, rules
         self._report, self._clock = report, clock
         self._told, self._pace = ToldMail(), Pace()
-        self._slowed: set[Mailboxes] = set()
+        self._slowed: set[CountedMailboxes] = set()
 
     async def round(self) -> None:
         """Look at all failed messages that are new or have changed, and do what is due."""
@@ -127,7 +127,7 @@ class Bouncer:
                 self._slowed.add(to)
                 self._report(BouncesHeldBack(to=to, notices=most, again=again))
 
-    async def _tell_each(self, to: Mailboxes, due: NoticesDue) -> None:
+    async def _tell_each(self, to: CountedMailboxes, due: NoticesDue) -> None:
         for message in due.singly:
             with self._each(f"telling the sender of {message}", message):
                 self._pace.drop(to, message)

@@ -12,13 +12,13 @@ MOST_TOGETHER = 250
 """The most messages in one notice. Each is held by its lock, an open file, until all are told."""
 
 Addressees: TypeAlias = tuple[Address, ...]
-Mailboxes: TypeAlias = tuple[str, ...]
+CountedMailboxes: TypeAlias = tuple[str, ...]
 """Addressees as the bound counts them."""
 _VERP = "="
 """Stands in the suffix of an address that a mailing list made for one of its recipients."""
 
 
-def mailboxes(to: Addressees) -> Mailboxes:
+def mailboxes(to: Addressees) -> CountedMailboxes:
     """Return the mailboxes of some addresses: ``Ann@X.test`` and ``ann+news@x.test`` are the same.
 
     Else a client could have any number of notices sent to one person. A suffix with ``=`` counts:
@@ -69,14 +69,14 @@ class Pace:
     """The messages that wait for their notices, and the notices of the last hour, by mailboxes."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[Mailboxes, dict[QueueId, float]] = defaultdict(dict)
-        self._recent: defaultdict[Mailboxes, dict[str, float]] = defaultdict(dict)
+        self._waiting: defaultdict[CountedMailboxes, dict[QueueId, float]] = defaultdict(dict)
+        self._recent: defaultdict[CountedMailboxes, dict[str, float]] = defaultdict(dict)
 
     def add(self, to: Addressees, message: QueueId, failed_at: float) -> None:
         """Have a message wait for its notice."""
         self._waiting[mailboxes(to)][message] = failed_at
 
-    def drop(self, to: Mailboxes, message: QueueId) -> None:
+    def drop(self, to: CountedMailboxes, message: QueueId) -> None:
         """Have a message wait no more."""
         self._waiting[to].pop(message, None)
         if not self._waiting[to]:
@@ -93,7 +93,7 @@ class Pace:
         if to:
             self._recent[mailboxes(to)][notice] = at
 
-    def due(self, *, most: int, now: float) -> Iterator[tuple[Mailboxes, NoticesDue]]:
+    def due(self, *, most: int, now: float) -> Iterator[tuple[CountedMailboxes, NoticesDue]]:
         """Yield the notices that are due now."""
         for to in list(self._recent):
             within = {n: at for n, at in self._recent[to].items() if now - HOUR < at <= now}
@@ -106,7 +106,7 @@ class Pace:
             if due != NoticesDue():
                 yield to, due
 
-    def held_back(self, to: Mailboxes) -> float | None:
+    def held_back(self, to: CountedMailboxes) -> float | None:
         """Return the time at which all messages for these mailboxes are told of, if any wait."""
         waiting = self._waiting.get(to)
         return min(waiting.values()) + HOUR if waiting else None

@@ -10,7 +10,7 @@ from emailrelay.bounces import notice, pace
 from emailrelay.bounces.addressees import Tell, Untold, addressees
 from emailrelay.bounces.dsn import MOST_NAMED
 from emailrelay.bounces.notice import OneOfMany
-from emailrelay.bounces.pace import Mailboxes
+from emailrelay.bounces.pace import CountedMailboxes
 from emailrelay.envelope import Address, Envelope
 from emailrelay.events import Bounced, FailedRemoved, NotBounced, Report
 from emailrelay.journal import History
@@ -82,7 +82,7 @@ async def tell_together(
     store: Store,
     rules: BounceRules,
     messages: Sequence[QueueId],
-    mailboxes: Mailboxes,
+    mailboxes: CountedMailboxes,
     report: Report,
 ) -> SentNotice | None:
     """Send one notice about several messages to ``mailboxes``; None: none is sent now.
