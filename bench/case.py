@@ -1,12 +1,16 @@
 """Cases: peers that are measured in turns, and goals for their figures."""
 
 import enum
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 Figures = Mapping[str, float]
 """The figures of one contestant in one round, by name; the name says the unit."""
+
+
+BIN = Path(sys.executable).parent
 
 
 class Durability(enum.StrEnum):
@@ -23,6 +27,8 @@ class Bench:
     directory: Path
     scale: float = 1.0
     durability: Durability = Durability.SYNCED
+    commands: Path = BIN
+    """The directory of our commands."""
 
     def count(self, messages: int, *, least: int = 1) -> int:
         """Give a number of messages, scaled."""

@@ -6,7 +6,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from bench import machine
 from bench.case import Bench, Durability
 from bench.sinks import free_port, greeted
 
-BIN = Path(sys.executable).parent
 _PATIENCE = 60.0
 _NOBODY = 1
 """A port of the loopback without a listener: the smarthost is away."""
@@ -80,7 +78,7 @@ def ours(
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for service, options in commands.items():
-            command = [*wrapper, str(BIN / f"emailrelay-{service}"), *options, *common]
+            command = [*wrapper, str(bench.commands / f"emailrelay-{service}"), *options, *common]
             with (bench.directory / f"{service}.log").open("wb") as log:
                 processes[service] = subprocess.Popen(
                     command, stdout=log, stderr=log, start_new_session=True

@@ -17,9 +17,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from bench import machine
-from bench.case import Bench, Durability
+from bench.case import BIN, Bench, Durability
 from bench.load import KIB, Load, warm_up
-from bench.peers import BIN, Ours, ours
+from bench.peers import Ours, ours
 from bench.sinks import sink
 
 _SECONDS = 4

@@ -57,6 +57,11 @@ def _load(messages: int, octets: int, sessions: int, *, keep: bool = True) -> Lo
     return Load(messages=messages, octets=octets, sessions=sessions, keep=keep)
 
 
+def reception(sessions: int, *, keep: bool) -> Case:
+    """Return the case with this many sessions, at a count of messages that takes as long as any."""
+    return _case(_load(4000 if sessions > 1 else 1500, 10 * KIB, sessions, keep=keep), 0, 0)
+
+
 CASES = (
     _case(_load(1500, 10 * KIB, 1), 1.2, 2, 0.3),
     _case(_load(4000, 10 * KIB, 20), 1.8, 3.5, 0.3),

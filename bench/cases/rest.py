@@ -5,10 +5,10 @@ import socket
 import subprocess
 import time
 
-from bench.case import Bench, Bound, Case, Figures, Goal
+from bench.case import BIN, Bench, Bound, Case, Figures, Goal
 from bench.load import MIB, Load, warm_up
 from bench.machine import at_rest, cpu, forget_peaks, peak, pss
-from bench.peers import BIN, Ours, ours, postfix
+from bench.peers import Ours, ours, postfix
 from bench.sinks import sink
 
 PSS, GREETING, IDLE_CPU = "PSS, MB", "start to greeting, s", "CPU % while idle"

@@ -83,13 +83,13 @@ async def dispatch(signals: Signals, out: HintChannel) -> int:
     flushed = asyncio.Event()
     signals.on_flush(flushed.set)
     signals.ready()
-    await out.send(Hint(QueueId("started")))
+    await out.send([Hint(QueueId("started"))])
     stopping = asyncio.create_task(signals.stop.wait())
     await asyncio.wait(
         (stopping, asyncio.create_task(flushed.wait())), return_when=asyncio.FIRST_COMPLETED
     )
     if flushed.is_set():
-        await out.send(Hint(QueueId("flushed")))
+        await out.send([Hint(QueueId("flushed"))])
     await stopping
     return 0
 

@@ -20,6 +20,7 @@ taken for damaged mail that was acknowledged.
 LARGEST_ENVELOPE = 64 * 1024 * 1024
 _END = 1024 * 1024
 """Octets read at either end of a file that is too large for an envelope."""
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
 _LEAST = 4096
 """Octets read at a time at least, so that a few new ones need no further call."""
 _PIECE = 64 * 1024
@@ -225,10 +226,15 @@ def open_regular(at: Location, *, alone: bool = True) -> int | None:
     return None if opened is None else opened[0]
 
 
-def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_result] | None:
-    """Do as ``open_regular``, and return the file's status, too."""
+def open_with_status(
+    at: Location, *, alone: bool = True, appends: bool = False
+) -> tuple[int, os.stat_result] | None:
+    """Do as ``open_regular``, and return the file's status, too.
+
+    ``appends``: it is opened for reading and appending.
+    """
     try:
-        descriptor = _opened_to_read(at)
+        descriptor = opened(at, _APPEND) if appends else _opened_to_read(at)
     except FileNotFoundError:
         return None
     except OSError as error:

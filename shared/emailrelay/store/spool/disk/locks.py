@@ -102,7 +102,8 @@ def held(at: Location) -> Generator[int | None]:
 def create_locked(at: Location) -> int | None:
     """Create a file and take its lock; None if a sweep took it for a dead process's file."""
     descriptor = files.create(at)
-    if try_lock_new(descriptor) and is_named(descriptor, at):
+    # Without a name any more, it was removed by a sweep.
+    if try_lock_new(descriptor) and os.fstat(descriptor).st_nlink:
         return descriptor
     os.close(descriptor)
     return None

@@ -34,21 +34,31 @@ class SyncThreads:
 
     def __init__(self) -> None:
         self._helpers = ThreadPoolExecutor(_THREADS - 1, thread_name_prefix="sync")
-        self.whole: FileSystem | None = None
-        """The file system of all files that are synced here."""
 
-    def sync(self, targets: Sequence[Target]) -> dict[Target, OSError]:
-        """Sync all; return the errors of those that failed."""
-        directories = list(
-            dict.fromkeys(target for target in targets if isinstance(target, Directory))
-        )
+    def sync(
+        self, targets: Sequence[Target], whole: FileSystem | None = None, *, beside: bool = False
+    ) -> dict[Target, OSError]:
+        """Sync all; return the errors of those that failed.
+
+        ``whole``: the file system of all files, opened for this caller alone. ``beside``: another
+        thread syncs at the same time, so even few files are synced with all of it.
+        """
         open_files = [target for target in targets if isinstance(target, int)]
-        if self.whole is not None and len(open_files) >= _MANY and self.whole.serves(open_files):
+        many = len(open_files) >= (1 if beside else _MANY)
+        if whole is not None and many and whole.serves(open_files):
             try:
-                self.whole.sync()
+                whole.sync()
             except OSError as error:  # it may be any file's
                 return dict.fromkeys(targets, error)
             return {}
+        return self._sync_by_files(targets, open_files)
+
+    def _sync_by_files(
+        self, targets: Sequence[Target], open_files: Sequence[int]
+    ) -> dict[Target, OSError]:
+        directories = list(
+            dict.fromkeys(target for target in targets if isinstance(target, Directory))
+        )
         failed = _write(open_files)
         # Directories first: they take longest, and each goes to another thread.
         every: list[Target] = [*directories, *open_files]

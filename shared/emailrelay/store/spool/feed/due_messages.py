@@ -47,6 +47,13 @@ class DueMessages:
                 self._give_back(waiter.result())
             raise
 
+    def more(self, most: int) -> list[Scheduled]:
+        """Return further messages that are due now, up to ``most``; none while tasks wait."""
+        found: list[Scheduled] = []
+        while len(found) < most and not self._waiting and (each := self._index.pop(self._clock())):
+            found.append(each)
+        return found
+
     @property
     def waiting(self) -> int:
         """The messages in the index."""

@@ -7,7 +7,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
-from emailrelay.store.hint_channel import Hint, HintChannel
+from emailrelay.store.hint_channel import TOGETHER, Hint, HintChannel
 from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
@@ -99,8 +99,9 @@ async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -
     waking = asyncio.create_task(_wake_whenever(woken, hints))
     try:
         while True:
-            found = await hints.next()
-            await to.send(Hint(found.message, found.forced))
+            found = [await hints.next()]
+            found += hints.more(TOGETHER - 1)
+            await to.send([Hint(each.message, each.forced) for each in found])
     finally:
         waking.cancel()
         await hints.close()

@@ -91,6 +91,10 @@ class WatchedHints:
         """Wait for a message that is due."""
         return await self._due.next()
 
+    def more(self, most: int) -> list[Scheduled]:
+        """Return further messages that are due now, up to ``most``."""
+        return self._due.more(most)
+
     @property
     def waiting(self) -> int:
         """The messages in the index: those that wait for their time or for a free task."""

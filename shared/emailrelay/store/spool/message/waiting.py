@@ -14,7 +14,6 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from emailrelay import linux
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
@@ -82,7 +81,9 @@ class Waiter:
         return None
 
     def _read(self) -> Reply | None:
-        if not files.is_there(self.path.plus(_ANSWER)):
+        try:  # once removed, the answer is this process's alone
+            files.take_away(self.path.plus(_ANSWER))
+        except FileNotFoundError:
             return None
         # A process that died before its rename has left a line, too: the last line counts.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
@@ -93,8 +94,9 @@ class Waiter:
         """Remove the files of the wait."""
         if self._reply is None:
             files.remove(self.path)
-        files.remove(self.path.plus(_ANSWER))
-        locks.unlock_and_close(self.descriptor)
+            files.remove(self.path.plus(_ANSWER))
+        # Without a name no process can look at the lock.
+        os.close(self.descriptor)
 
 
 class Waiters:
@@ -166,23 +168,24 @@ class Wait:
 
     path: Location
     descriptor: int
+    status: os.stat_result
     ack: Ack
     _hints: str
 
     def stands(self) -> bool:
         """Tell if the client still waits."""
-        return locks.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
+        try:
+            named = os.path.samestat(files.status_of(self.path), self.status)
+        except FileNotFoundError:
+            return False
+        return named and _lives(self.descriptor, self.path)
 
     def at_dot(self, peer: str) -> None:
         """Note that the final dot is sent to ``peer`` next."""
         self._write(f"{_AT_DOT}{one_line(peer)}")
 
     def _write(self, line: str) -> None:
-        writing = linux.reopen_to_append(self.descriptor)
-        try:
-            files.write_all(writing, f"{line}\n".encode(errors="replace"))
-        finally:
-            os.close(writing)
+        files.write_all(self.descriptor, f"{line}\n".encode(errors="replace"))
 
     def tell(self, spool: Spool, message: QueueId, reply: Reply) -> bool:
         """Answer the client; False if it does not wait any more."""
@@ -204,7 +207,7 @@ class Wait:
 def look_for(spool: Spool, message: QueueId) -> Wait | None:
     """Look for a living client who waits for a message."""
     path = spool.directories.waiting / message
-    opened = files.open_with_status(path)
+    opened = files.open_with_status(path, appends=True)
     if opened is None:
         return None
     descriptor, status = opened
@@ -212,7 +215,7 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
         if _lives(descriptor, path):
             line = files.read_known(descriptor, status.st_size).decode(errors="replace")
             ack, _, socket = line.partition("\n")[0].partition(" ")
-            wait = Wait(path, descriptor, Ack(ack), socket)
+            wait = Wait(path, descriptor, status, Ack(ack), socket)
             descriptor = -1
             return wait
     except ValueError:  # not written by this program
