@@ -123,7 +123,7 @@ class Flushes:
         began = time.monotonic()
         closings = self._beside.close_files([job.closing for job in jobs if job.closing])
         targets = [target for job in jobs for target in job.targets]
-        failed = self._beside.sync(targets, whole, beside=others > 0)
+        failed = self._beside.sync(targets, whole, beside=others > 0, devices=_devices(jobs))
         for closing in closings:
             closing.result()
         with self._one:
@@ -141,6 +141,17 @@ class Flushes:
         for thread in self._threads:
             thread.join()
         self._threads = []
+
+
+def _devices(jobs: Sequence[Job]) -> dict[int, int]:
+    """Return the devices of open files, as far as they are known."""
+    return {
+        target: job.device
+        for job in jobs
+        if job.device is not None
+        for target in job.targets
+        if isinstance(target, int)
+    }
 
 
 def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:
