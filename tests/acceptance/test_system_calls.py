@@ -23,10 +23,12 @@ def _tools() -> None:
         pytest.skip("the bound is that of uvloop")
 
 
-@pytest.mark.parametrize(("durability", "most"), [(Durability.SYNCED, 60), (Durability.LOG, 60)])
+@pytest.mark.parametrize(("durability", "most"), [(Durability.SYNCED, 47), (Durability.LOG, 50)])
 def test_message_of_ten_kib_needs_few_system_calls(
     tmp_path: Path, durability: Durability, most: float
 ) -> None:
     load = Load(messages=MESSAGES, octets=10 * KIB, sessions=20)
     found = count(Bench(directory=tmp_path, durability=durability), load)
-    assert found.total <= most, "\n".join(table({durability: found}))
+    # The waits for the interpreter's lock depend on the load of the machine.
+    waits = sum(calls.get("futex", 0.0) for calls in found.services.values())
+    assert found.total - waits <= most, "\n".join(table({durability: found}))

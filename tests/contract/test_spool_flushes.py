@@ -80,6 +80,12 @@ class Disk:
             whole.may_end.release(100)
 
 
+async def turns() -> None:
+    """Let the loop turn until it would have begun another flush."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def slow_disk(root: Path) -> AsyncGenerator[Disk]:
     disk = Disk(root)
@@ -114,7 +120,7 @@ async def test_busy_loop_collects_a_batch_for_the_end_of_the_flush(
         await disk.until(1)
         for _ in range(3):
             jobs.append(disk.job())
-            await asyncio.sleep(0.005)
+            await turns()
         assert disk.begun == 1
         disk.end()
         await asyncio.gather(*jobs)
@@ -129,7 +135,7 @@ async def test_no_more_flushes_begin_than_the_file_system_is_opened_for(tmp_path
         await disk.until(2)
         for _ in range(3):
             jobs.append(disk.job())
-            await asyncio.sleep(0.005)
+            await turns()
         assert disk.begun == 2
         disk.end()
         await asyncio.gather(*jobs)
@@ -148,8 +154,7 @@ async def test_without_a_further_thread_jobs_wait_for_the_end_of_a_flush(
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refused)
             second = disk.job()
-            for _ in range(20):
-                await asyncio.sleep(0)
+            await turns()
         disk.end()
         await asyncio.gather(first, second)
 
@@ -163,7 +168,7 @@ async def test_error_of_one_flush_is_not_that_of_another(tmp_path: Path) -> None
         disk.wholes[0].error = OSError(errno.EIO, "lost writes")
         disk.end()
         outcomes = await asyncio.gather(first, second, return_exceptions=True)
-        assert outcomes == [disk.wholes[0].error, None]
+        assert list(outcomes) == [disk.wholes[0].error, None]
 
 
 async def test_each_flush_of_a_spool_has_an_open_file_system_of_its_own(
@@ -194,3 +199,21 @@ async def test_each_flush_of_a_spool_has_an_open_file_system_of_its_own(
         assert await stages(store) == {}
         message = await put(store, BODY)
         assert await stages(store) == {message: Stage.READY}
+
+
+async def test_batch_is_collected_while_other_clients_are_expected(tmp_path: Path) -> None:
+    async with slow_disk(tmp_path) as disk:
+        jobs = [disk.job() for _ in range(10)]  # so many clients there are
+        await disk.until(1)
+        disk.wholes[0].may_end.release()
+        await asyncio.gather(*jobs)
+        jobs = [disk.job()]
+        await disk.until(2)
+        jobs.append(disk.job())
+        await turns()
+        jobs += [disk.job() for _ in range(7)]
+        await disk.until(3)
+        assert [whole.begun for whole in disk.wholes] == [2, 1]
+        disk.end()
+        await asyncio.gather(*jobs)
+        assert disk.begun == 3

@@ -191,7 +191,7 @@ async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
     def broken(_descriptor: int) -> None:
         raise OSError(5, "lost writes")
 
-    def untrusted(_whole: FileSystem, _open_files: Sequence[int]) -> bool:
+    def untrusted(_whole: FileSystem, _open_files: Sequence[int], *_: object) -> bool:
         return False
 
     # Many files, on a system without one sync for all.

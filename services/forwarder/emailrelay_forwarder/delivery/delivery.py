@@ -1,6 +1,5 @@
 """One message over one open session, with a reply for each recipient."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from emailrelay_forwarder.delivery.offer import EnvelopeOffer, OfferedRecipient
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.recipient_limit import names_limit, temporary
 from emailrelay_forwarder.session.mailbox import on_wire
+from emailrelay_forwarder.session.moment import Moment
 from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
 
@@ -51,7 +51,7 @@ class Progress:
     """The reason on our own side."""
     settling: bool = False
     """True if the settlement is being recorded."""
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: Moment = field(default_factory=Moment)
     """Set when the settlement is synced."""
     last_group: bool = True
     """True if this is the last group, so that only the settlement follows."""
@@ -195,7 +195,7 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
     return reply
 
 
-def _before_this(session: Session, progress: Progress) -> asyncio.Event | None:
+def _before_this(session: Session, progress: Progress) -> Moment | None:
     """Return the event to await before the final dot: the settlement of the previous message.
 
     So a crash leaves at most one message in doubt on each connection. A message that others may

@@ -13,6 +13,7 @@ from emailrelay.store.limits import Slot
 from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.dot_stuff import DotStuffer
 from emailrelay_forwarder.session.extensions import extensions_of, largest_message
+from emailrelay_forwarder.session.moment import Moment
 from emailrelay_forwarder.session.reply_judgement import expect, judged, verdict
 from emailrelay_forwarder.session.session_error import (
     SessionError,
@@ -64,7 +65,7 @@ class Session:
         """The MAIL command of an open transaction that only asks about recipients; else empty."""
         self.used = False
         """True if the server has answered for an earlier message, or a part of this one, here."""
-        self.settling: asyncio.Event | None = None
+        self.settling: Moment | None = None
         """Set when the last message that was accepted here is settled."""
         self.owner = ""
         """The last user of this session; empty: no user in particular."""
@@ -184,7 +185,7 @@ class Session:
         self,
         chunks: AsyncIterator[bytes],
         before_dot: Callable[[], Awaitable[None]],
-        ready: asyncio.Event | None = None,
+        ready: Moment | None = None,
     ) -> Reply:
         """Send the content and return the reply to it.
 

@@ -84,6 +84,11 @@ class Directory:
             self.renew()
         return self._descriptor
 
+    @property
+    def device(self) -> int:
+        """The device of the directory that is open, or was open last."""
+        return self._is[0]
+
     def keeps_modes(self) -> bool:
         """Tell if a file made here within the last second had the mode that was asked for."""
         return time.monotonic() < self._keeps_modes

@@ -7,7 +7,7 @@ there, so when that takes long, files are synced one by one again for a while.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from emailrelay import linux
 
@@ -47,12 +47,15 @@ class FileSystem:
         finally:
             os.close(descriptor)
 
-    def serves(self, open_files: Sequence[int]) -> bool:
-        """Tell if a sync of all makes these files durable, reports errors, and saves time.
+    def serves(self, open_files: Sequence[int], devices: Collection[int] = ()) -> bool:
+        """Tell if a sync of all makes files durable, reports errors, and saves time.
 
+        ``devices`` are those of further files, which are known without a call.
         The directory may have been replaced by one elsewhere since it was opened.
         """
         if not self._reports or time.monotonic() < self._again:
+            return False
+        if any(each != self._device for each in devices):
             return False
         try:
             return all(os.fstat(each).st_dev == self._device for each in open_files)

@@ -9,9 +9,10 @@ loop with many sessions can spare.
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from emailrelay import linux
@@ -26,6 +27,7 @@ _MANY = 6
 
 Target: TypeAlias = int | Directory
 """An open file, or a directory."""
+NO_DEVICES: Mapping[int, int] = MappingProxyType({})
 _T = TypeVar("_T", bound=Target)
 
 
@@ -36,16 +38,23 @@ class SyncThreads:
         self._helpers = ThreadPoolExecutor(_THREADS - 1, thread_name_prefix="sync")
 
     def sync(
-        self, targets: Sequence[Target], whole: FileSystem | None = None, *, beside: bool = False
+        self,
+        targets: Sequence[Target],
+        whole: FileSystem | None = None,
+        *,
+        beside: bool = False,
+        devices: Mapping[int, int] = NO_DEVICES,
     ) -> dict[Target, OSError]:
         """Sync all; return the errors of those that failed.
 
         ``whole``: the file system of all files, opened for this caller alone. ``beside``: another
-        thread syncs at the same time, so even few files are synced with all of it.
+        thread syncs at the same time, so even few files are synced with all of it. ``devices``:
+        the devices of files, as far as they are known.
         """
         open_files = [target for target in targets if isinstance(target, int)]
         many = len(open_files) >= (1 if beside else _MANY)
-        if whole is not None and many and whole.serves(open_files):
+        unknown = [each for each in open_files if each not in devices]
+        if whole is not None and many and whole.serves(unknown, set(devices.values())):
             try:
                 whole.sync()
             except OSError as error:  # it may be any file's

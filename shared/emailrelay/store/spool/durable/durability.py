@@ -121,7 +121,9 @@ class FileDurability(Durability):
     ) -> None:
         """See ``Durability.commit``."""
         open_files = (draft.content, draft.envelope)
-        await self._syncer.run(open_files, (draft.directory,), finish, blocks=blocks)
+        # Should the directory be another one since, a draft in the old one is refused.
+        device = draft.directory.device
+        await self._syncer.run(open_files, (draft.directory,), finish, blocks=blocks, device=device)
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
         """See ``Durability.forget``. The removal says it."""

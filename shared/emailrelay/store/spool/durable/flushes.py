@@ -1,8 +1,8 @@
 """Syncs batches of files in a few threads, one for each flush that is under way.
 
 With no flush under way, what waits is flushed at once. Else it waits for the end of a flush: the
-next batch is what has come during it. A loop that has nothing else to do begins a further flush
-beside the others, if the disk gains by it (``flush_depth``). A loop that is busy does not: larger
+next batch is what has come during it. When nearly all clients wait, a loop that has nothing else to
+do begins a further flush beside the others, if the disk gains by it (``flush_depth``). Else larger
 batches take less of the processor's time.
 """
 
@@ -17,6 +17,8 @@ from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target
 from emailrelay.store.spool.durable.flush_depth import FlushDepth
 from emailrelay.store.spool.durable.jobs import Job, finish_in_loop, finish_jobs, tell_loops
 
+_NEARLY_ALL = 0.8
+"""Share of that from which on the clients are taken to wait."""
 _FLUSH, _END = "flush", ""
 
 
@@ -30,7 +32,10 @@ class Flushes:
         self._one = threading.Lock()
         """Held by a thread that changes or looks at the following."""
         self._waiting: list[Job] = []
-        self._under_way = 0
+        self._under_way = self._flushing = 0
+        """Flushes, and the jobs in them."""
+        self._crowd = 0.0
+        """The usual most of the jobs that wait or are flushed: the clients, more or less."""
         self._threads: list[threading.Thread] = []
         self._begin: queue.SimpleQueue[str] = queue.SimpleQueue()
         """A word for each flush that a thread is to begin, an empty one to end the thread."""
@@ -76,6 +81,8 @@ class Flushes:
     def begin_another(self) -> None:
         """Begin a further flush of the jobs that wait, if that pays. The loop is idle."""
         with self._one:
+            if len(self._waiting) + self._flushing < _NEARLY_ALL * self._crowd:
+                return
             self._idle = bool(self._waiting) and not self._depth.allows(self._under_way)
             begins = bool(self._waiting) and not self._idle
             missing = self._under_way >= len(self._threads)
@@ -108,15 +115,19 @@ class Flushes:
                 return -1
             jobs += self._waiting
             self._waiting, self._idle = [], False
+            self._flushing += len(jobs)
+            self._crowd += max(self._flushing - self._crowd, (self._flushing - self._crowd) / 8)
             return self._under_way - 1
 
     def _flush(self, jobs: Sequence[Job], whole: FileSystem | None, others: int) -> None:
         began = time.monotonic()
         closings = self._beside.close_files([job.closing for job in jobs if job.closing])
         targets = [target for job in jobs for target in job.targets]
-        failed = self._beside.sync(targets, whole, beside=others > 0)
+        failed = self._beside.sync(targets, whole, beside=others > 0, devices=_devices(jobs))
         for closing in closings:
             closing.result()
+        with self._one:
+            self._flushing -= len(jobs)
         if targets:
             self._depth.took(others, time.monotonic() - began)
         ended = [(job, _first(job.targets, failed)) for job in jobs]
@@ -130,6 +141,17 @@ class Flushes:
         for thread in self._threads:
             thread.join()
         self._threads = []
+
+
+def _devices(jobs: Sequence[Job]) -> dict[int, int]:
+    """Return the devices of open files, as far as they are known."""
+    return {
+        target: job.device
+        for job in jobs
+        if job.device is not None
+        for target in job.targets
+        if isinstance(target, int)
+    }
 
 
 def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:

@@ -27,6 +27,8 @@ class Job:
 
     finish: Finish
     targets: Sequence[Target] = ()
+    device: int | None = None
+    """The device of all its open files, if it is known."""
     closing: Sequence[int] = ()
     record: Callable[[], Record] | None = None
     blocks: bool = False

@@ -78,8 +78,11 @@ class Syncer:
         *,
         closing: Sequence[int] = (),
         blocks: bool = False,
+        device: int | None = None,
     ) -> None:
         """Sync the data of open files and the names in directories, then call ``finish``.
+
+        ``device``: that of all open files, if it is known.
 
         ``finish`` is called exactly once: in the loop, or in the syncing thread if it ``blocks``;
         the two delay each other at each system call. The descriptors ``closing`` are closed in any
@@ -98,6 +101,7 @@ class Syncer:
                 closing=closing,
                 finish=finish,
                 blocks=blocks,
+                device=device,
                 loop=loop,
                 future=loop.create_future(),
             )

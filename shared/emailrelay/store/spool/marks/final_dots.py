@@ -8,17 +8,25 @@ deliveries.
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.turn_end import at_turn_end
 
 _SLOT = 512
 _DELIVERED = b"+"
 """Replaces the blank before the id of a message that the server has accepted."""
+
+
+def _record(text: str) -> bytes:
+    return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
+
+
+_NOTHING = _record("")
 
 
 class Left(NamedTuple):
@@ -35,10 +43,15 @@ class FinalDots:
     """The file of this process, made when it is first needed."""
 
     directory: Directory
+    trouble: Callable[[str, object], None]
+    """Hears what fails, and why."""
     _descriptor: int | None = None
     _path: Location | None = None
     _free: list[int] = field(default_factory=list[int])
-    _slots: int = 0
+    _records: list[bytes] = field(default_factory=list[bytes])
+    """The octets of each slot."""
+    _cleared: set[int] = field(default_factory=set[int])
+    """The slots that are to be cleared at the end of this turn of the loop."""
 
     def mark(self, message: QueueId, peer: str) -> int:
         """Note that the final dot is sent next; return the slot to clear afterwards."""
@@ -46,22 +59,38 @@ class FinalDots:
             self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
             self._descriptor = locks.create_locked(self._path)
         if not self._free:
-            self._free.append(self._slots)
-            self._slots += 1
+            self._free.append(len(self._records))
+            self._records.append(_NOTHING)
         slot = self._free.pop()
-        os.pwrite(self._descriptor, _record(f" {message} {peer}"), slot * _SLOT)
+        self._cleared.discard(slot)
+        self._records[slot] = _record(f" {message} {peer}")
+        os.pwrite(self._descriptor, self._records[slot], slot * _SLOT)
         return slot
 
     def delivered(self, slot: int) -> None:
         """Note that the server has accepted the message of this slot: now it is removed."""
         if self._descriptor is not None:
+            self._records[slot] = _DELIVERED + self._records[slot][len(_DELIVERED) :]
             os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
 
     def clear(self, slot: int) -> None:
-        """Note that the message of this slot is settled."""
-        if self._descriptor is not None:
-            os.pwrite(self._descriptor, _NOTHING, slot * _SLOT)
-            self._free.append(slot)
+        """Note that the message of this slot is settled; at the end of this turn of the loop."""
+        self._records[slot] = _NOTHING
+        self._free.append(slot)
+        self._cleared.add(slot)
+        if len(self._cleared) == 1:
+            at_turn_end(self._clear)
+
+    def _clear(self) -> None:
+        """Clear slots by one write; those between them get the octets that they have."""
+        cleared, self._cleared = self._cleared, set()
+        if self._descriptor is None or not cleared:
+            return
+        first, end = min(cleared), max(cleared) + 1
+        try:
+            os.pwrite(self._descriptor, b"".join(self._records[first:end]), first * _SLOT)
+        except OSError as error:  # at worst a message is named that was sent once
+            self.trouble("note that messages are in doubt no more", error)
 
     def close(self) -> None:
         """Remove the file: no delivery is unfinished."""
@@ -69,13 +98,6 @@ class FinalDots:
             files.remove(self._path)
             locks.unlock_and_close(self._descriptor)
             self._descriptor = None
-
-
-def _record(text: str) -> bytes:
-    return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
-
-
-_NOTHING = _record("")
 
 
 def left_behind(directory: Directory) -> Iterator[Left]:

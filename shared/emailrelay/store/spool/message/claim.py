@@ -222,7 +222,7 @@ class SpoolClaim(Claim):
         # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
         durability = self._spool.durability.settlements(self._since) if lasting else None
-        if self._doubt is not None and durability is not None and durability.records:
+        if self._doubt is not None:
             with contextlib.suppress(OSError):  # it only helps the recovery after a kill
                 self._spool.final_dots.delivered(self._doubt)
         removed = None if durability is None else await self._record_and_remove(durability)
@@ -357,10 +357,7 @@ class SpoolClaim(Claim):
     def _out_of_doubt(self) -> None:
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
-            try:
-                self._spool.final_dots.clear(doubt)
-            except OSError as error:  # at worst a message is named that was sent once
-                self._spool.trouble("note that a message is in doubt no more", error)
+            self._spool.final_dots.clear(doubt)
 
     async def release(self) -> None:
         """See ``Claim.release``."""

@@ -129,7 +129,7 @@ def open_spool(
         syncer=syncer,
         durability=SpoolDurability(syncer, log, sync),
         announcer=Announcer(HintSender(directories.wake)),
-        final_dots=FinalDots(directories.doubt),
+        final_dots=FinalDots(directories.doubt, partial(_tell, report)),
         writer=LiveWriter(directories.doubt, ids.process),
         history=HistoryWriter(above, clock=clock, trouble=partial(_tell, report)),
     )
