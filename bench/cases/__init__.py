@@ -1,7 +1,19 @@
 """The lines of the table of goals, one module for each theme."""
 
 from bench.case import Case
-from bench.cases import accept, deep, filters, latency, monitoring, proxy, relay, rest, scale, slow
+from bench.cases import (
+    accept,
+    console,
+    deep,
+    filters,
+    latency,
+    monitoring,
+    proxy,
+    relay,
+    rest,
+    scale,
+    slow,
+)
 
 ALL: tuple[Case, ...] = (
     *accept.CASES,
@@ -14,4 +26,5 @@ ALL: tuple[Case, ...] = (
     *rest.CASES,
     *scale.CASES,
     *monitoring.CASES,
+    *console.CASES,
 )

@@ -8,9 +8,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from emailrelay.service import Signals
+from emailrelay_console.connection_bounds import MOST, BoundedConnection
 
-_MOST = 200
-"""Connections at a time; further ones get 503."""
+_SLACK = 50
+"""Connections that end, and still count; further ones get 503."""
 _IDLE = 30
 """Seconds without a request after which a connection is closed."""
 _LARGEST_HEAD = 16 * 1024
@@ -53,7 +54,7 @@ async def serve(
     """Serve until the process is told to stop; ``at_stop`` ends answers that have no end."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=BoundedConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -61,7 +62,7 @@ async def serve(
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST,
+        limit_concurrency=MOST + _SLACK,
         timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_GRACE,
         h11_max_incomplete_event_size=_LARGEST_HEAD,

@@ -69,6 +69,18 @@ class Sessions:
         self._open.move_to_end(key)
         return found
 
+    def of_named(self, user: ConsoleUser, generation: int) -> BrowserSession:
+        """Return the session of a user whom a proxy names with each request."""
+        key, now = _hash(f"named {user.name}"), self.clock()
+        found = self._open.get(key)
+        if found is None or found.generation != generation:
+            found = self._open[key] = BrowserSession(user, generation, now, now)
+        found.used = found.began = now
+        self._open.move_to_end(key)
+        while len(self._open) > MOST:
+            self._open.popitem(last=False)
+        return found
+
     def goes_on(self, token: str, generation: int) -> bool:
         """Tell if there is such a session, and do not count it as used."""
         found = self._open.get(_hash(token))

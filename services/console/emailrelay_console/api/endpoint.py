@@ -15,8 +15,9 @@ from emailrelay.events import ConsoleLoginFailed
 from emailrelay_console.access.tokens import LONGEST
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.console import Console
-from emailrelay_console.web.access import API, client_of
+from emailrelay_console.web.access import API
 from emailrelay_console.web.problem import Problem
+from emailrelay_console.web.proxy import client_of
 from emailrelay_console.web.render import console_of
 
 _PAUSE = 1.0

@@ -1,9 +1,8 @@
 """The messages of a directory, for demonstrations: what a smarthost got."""
 
-import email.policy
 import re
-from email.message import EmailMessage
-from email.parser import BytesParser
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +55,7 @@ def _read(path: Path) -> ReceivedMessage | None:
     except FileNotFoundError:
         return None
     head, _, _ = octets.partition(b"\r\n\r\n")
-    fields = BytesParser(EmailMessage, policy=email.policy.compat32).parsebytes(head[:16_384])
+    fields = message_from_bytes(head[:16_384])
     lines = octets.decode(errors="replace").splitlines()
     return ReceivedMessage(
         int(path.stem),
@@ -68,5 +67,5 @@ def _read(path: Path) -> ReceivedMessage | None:
     )
 
 
-def _field(fields: EmailMessage, name: str) -> str:
+def _field(fields: Message, name: str) -> str:
     return str(fields.get(name, ""))

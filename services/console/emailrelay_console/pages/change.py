@@ -1,5 +1,6 @@
 """The actions on messages, with a count and a confirmation before those that harm."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from math import isfinite
@@ -89,7 +90,7 @@ def _ask(
     *,
     count: int,
     rows: list[QueueRow],
-    kept: list[tuple[str, str]],
+    kept: Sequence[tuple[str, str]],
 ) -> Response:
     return render(
         request,

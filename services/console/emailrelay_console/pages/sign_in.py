@@ -12,9 +12,10 @@ from emailrelay.client_source import source_of
 from emailrelay.events import ConsoleLogin, ConsoleLoginFailed
 from emailrelay_console.console import Console
 from emailrelay_console.web import forms
-from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, client_of, cookie_name, find_session
+from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, cookie_name, find_session
 from emailrelay_console.web.local_address import local
 from emailrelay_console.web.problem import Problem
+from emailrelay_console.web.proxy import client_of
 from emailrelay_console.web.render import console_of, render
 
 _PAUSE = 1.0

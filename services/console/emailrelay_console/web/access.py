@@ -12,6 +12,7 @@ from emailrelay.events import SecretsTrouble
 from emailrelay_console.access.sessions import BrowserSession
 from emailrelay_console.console import Console
 from emailrelay_console.web.problem import Problem
+from emailrelay_console.web.proxy import is_for_us, named_user
 
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
@@ -38,11 +39,6 @@ def is_api(request: Request) -> bool:
     return request.url.path.startswith(f"{API}/")
 
 
-def client_of(request: Request) -> str:
-    """Return the IP address of a client, or an empty text for a unix socket."""
-    return "" if request.client is None else request.client.host
-
-
 def session_of(request: Request) -> BrowserSession:
     """Return the session of a request that has passed."""
     session: BrowserSession = request.scope[_SESSION]
@@ -61,6 +57,10 @@ def session_goes_on(request: Request) -> Callable[[], bool]:
     A page that stays open does not count as use.
     """
     console: Console = request.app.state.console
+    named = named_user(request)
+    if named is not None:  # the proxy ends the stream
+        generation = console.users.generation
+        return lambda: console.users.generation == generation
     token = request.cookies.get(cookie_name(console), "")
     return lambda: console.sessions.goes_on(token, console.users.generation)
 
@@ -77,6 +77,8 @@ class Access:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        if not is_for_us(request):
+            raise Problem(421, "This console has another name: see console_url in its settings.")
         self._refresh()
         if is_api(request):
             scope[_SESSION] = None
@@ -96,9 +98,13 @@ class Access:
             self._console.report(SecretsTrouble(reason=str(error)))
 
     def _session(self, request: Request) -> BrowserSession | None:
-        users = self._console.users
+        users, sessions = self._console.users, self._console.sessions
+        named = named_user(request)
+        if named is not None:
+            user = users.person(named)
+            return None if user is None else sessions.of_named(user, users.generation)
         token = request.cookies.get(cookie_name(self._console), "")
-        return self._console.sessions.find(token, users.generation) if token else None
+        return sessions.find(token, users.generation) if token else None
 
     def _refusal(self, request: Request) -> Response | None:
         session, path = find_session(request), request.url.path

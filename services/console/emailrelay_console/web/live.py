@@ -48,17 +48,22 @@ class Live:
         try:
             yield _RETRY
             seen = 0
-            while not self._over and may_go_on():
+            while not self._ends() and may_go_on():
                 self._begin()
-                async with self._changed:
-                    await self._changed.wait_for(
-                        lambda seen=seen: self._over or self._number > seen
-                    )
-                    seen, event = self._number, self._event
-                if not self._over and may_go_on():
-                    yield event
+                seen = await self._after(seen)
+                if may_go_on() and not self._ends():
+                    yield self._event
         finally:
             self._listening -= 1
+
+    async def _after(self, seen: int) -> int:
+        """Wait for a version after the one ``seen``, or for the end; return its number."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._over or self._number > seen)
+            return self._number
+
+    def _ends(self) -> bool:
+        return self._over
 
     async def close(self) -> None:
         """End all streams."""

@@ -3,9 +3,9 @@
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -30,7 +30,7 @@ def console_of(request: Request) -> Console:
 def render(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Return a page; the template gets ``values``, and those that all pages have."""
     session = find_session(request)
-    page = _environment().get_template(template)
+    page = _template(template)
     text = page.render(
         path=request.url.path,
         session=session,
@@ -47,7 +47,7 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
 
 def fragment(template: str, **values: Any) -> str:
     """Return a part of a page, which is the same for all users."""
-    return _environment().get_template(template).render(**values)
+    return _template(template).render(**values)
 
 
 def _taken_notice(session: BrowserSession | None) -> str:
@@ -60,6 +60,11 @@ def _taken_notice(session: BrowserSession | None) -> str:
 def _shown(value: Any) -> Any:
     """Let no text turn the direction of a page, or hide; ``lines`` is for texts of several lines."""
     return printable(value) if type(value) is str else value
+
+
+def _template(name: str) -> Template:
+    shared = {"links": LINKS, "actions": ACTION_WORDS, "version": version()}
+    return _environment().get_template(name, globals=shared)
 
 
 @cache
@@ -83,6 +88,4 @@ def _environment() -> Environment:
         counted=count_words,
         lines=escape,
     )
-    shared = cast("dict[str, object]", made.globals)
-    shared.update(links=LINKS, actions=ACTION_WORDS, version=version())
     return made
