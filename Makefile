@@ -7,6 +7,7 @@
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
 # make bench   us and Postfix side by side, about eight minutes; see bench/RESULTS.md
+# make pictures the pictures in docs/console.md, made by the tests in a browser
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
@@ -14,14 +15,14 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime fish groff iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
+PEERS := chromium chromium-driver dovecot-core e2fsprogs eatmydata fail2ban faketime fish groff iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
 	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs zsh
 
 # The server for the tests of the PostgreSQL store, where make peers could not install one.
 POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 	echo --group postgres-server)
 
-.PHONY: run test portable faults fuzz testssl check lint types imports package docs bench peers clean
+.PHONY: run test portable faults pictures fuzz testssl check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 # RECEIVER_PORT, SMARTHOST_PORT and CONSOLE_PORT are for machines where 2525 or 2526 is in use: a service then ends with status 69.
@@ -36,6 +37,9 @@ test: $(READY)
 # The long form of tests/faults (about two hours, as root); figures come to build/faults.txt. See docs/reliability.md.
 faults: $(READY)
 	FAULTS=long $(BIN)/python -m pytest $(FAULTS_ARGS) tests/faults
+
+pictures: $(READY)
+	CONSOLE_SCREENSHOTS="$(CURDIR)/docs/console" $(BIN)/python -m pytest tests/service/test_console_in_chromium.py
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(FUZZ)

@@ -269,6 +269,13 @@ class ConsoleAction(Event):
     user: str
 
 
+class ConsoleExamination(Event):
+    """A user of the console let the doctor examine a route, or all routes (an empty name)."""
+
+    route: str
+    user: str
+
+
 class SecretsTrouble(Event):
     """A changed secrets file cannot be used; the previous accounts stay in force."""
 

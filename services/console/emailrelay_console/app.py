@@ -24,7 +24,9 @@ from emailrelay_console.api import changing, description, reading
 from emailrelay_console.console import Console
 from emailrelay_console.http_server import serve
 from emailrelay_console.mail.changes import Changes
+from emailrelay_console.mail.doctor import Doctor
 from emailrelay_console.mail.overview import Overview
+from emailrelay_console.mail.past_search import PastSearch
 from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.queue_index import QueueIndex
 from emailrelay_console.mail.queue_refresh import QueueRefresh
@@ -32,7 +34,19 @@ from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.routes import known_routes
 from emailrelay_console.mail.store_holder import StoreHolder
 from emailrelay_console.mail.traffic import Traffic
-from emailrelay_console.pages import change, overview, queue, received, sign_in, static
+from emailrelay_console.pages import (
+    accounts,
+    change,
+    doctor,
+    history,
+    message,
+    overview,
+    queue,
+    received,
+    routes,
+    sign_in,
+    static,
+)
 from emailrelay_console.web import errors
 from emailrelay_console.web.access import Access
 from emailrelay_console.web.bounds import RequestBounds
@@ -70,12 +84,19 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
                 queue=queue,
                 changes=await stack.enter_async_context(changes),
                 overview=Overview(queue, traffic, settings.runtime_dir, settings.monitored),
+                searches=PastSearch(store, queue, time.time),
+                doctor=await stack.enter_async_context(Doctor(time.time, _store_options(settings))),
                 store=store,
                 clock=time.time,
             )
     finally:
         refresh.close()
         reader.close()
+
+
+def _store_options(settings: ConsoleSettings) -> list[str]:
+    named = [] if settings.store is None else [f"--store={settings.store}"]
+    return [*named, f"--spool-dir={settings.spool_dir}"]
 
 
 async def serve_console(
@@ -89,7 +110,8 @@ async def serve_console(
 
 def make_app(console: Console, live: Live) -> Starlette:
     """Return the application. A new page has its module in this list."""
-    pages = (overview, sign_in, queue, change, received, static)
+    around = (overview, sign_in, received, static)
+    pages = (*around, queue, change, message, history, routes, doctor, accounts)
     endpoints = (reading, changing, description)
     app = Starlette(
         routes=[route for each in (*pages, *endpoints) for route in each.ROUTES],

@@ -1,14 +1,16 @@
 """``emailrelay-console``: settings, then the work."""
 
 import os
+import sys
 from collections.abc import Sequence
 
 from emailrelay import service
-from emailrelay.config import ConsoleSettings, load
+from emailrelay.config import ConsoleSettings, flags, load
 from emailrelay.events import Listening, Report
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals
+from emailrelay.settings_file import VARIABLE
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.terminal.error_lines import print_errors
@@ -19,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the console until it is told to stop; return its exit status (sysexits.h)."""
     prepare_streams()
     settings = load(ConsoleSettings, argv, check=check)
+    words = sys.argv[1:] if argv is None else argv
+    if (config := flags.parse(ConsoleSettings, words).config) is not None:
+        # The pages about routes and accounts, and the doctor, read the same file.
+        os.environ[VARIABLE] = config
     if problems := [finding.text for finding in startable(settings)]:
         return print_errors(settings.program, *problems, status=os.EX_CONFIG)
     report = service.reporter(settings)

@@ -10,7 +10,9 @@ from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.tokens import Tokens
 from emailrelay_console.access.users import Users
 from emailrelay_console.mail.changes import Changes
+from emailrelay_console.mail.doctor import Doctor
 from emailrelay_console.mail.overview import Overview, OverviewFacts
+from emailrelay_console.mail.past_search import PastSearch
 from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.store_holder import StoreHolder
@@ -30,6 +32,8 @@ class Console:
     queue: Queue
     changes: Changes
     overview: Overview
+    searches: PastSearch
+    doctor: Doctor
     store: StoreHolder
     clock: Callable[[], float]
     """Seconds since 1970."""

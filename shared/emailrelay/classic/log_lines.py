@@ -101,6 +101,7 @@ TEXTS = MappingProxyType(
         "console_login": "console: {user} signed in as {role} from {client}",
         "console_login_failed": "console: {user} failed to sign in from {client}",
         "console_action": "console: {user}: {action} {id}",
+        "console_examination": "console: {user}: examination of the route {route}",
         "internal_error": "a mistake of ours: {doing}: {reason}",
         "traceback": "{text}",
     }

@@ -60,21 +60,22 @@ def lines(message: PastMessage) -> Iterator[str]:
     if message.arrived is None:
         yield f"  {UNKNOWN_START}"
     for entry, words in journal_words(message.entries):
-        sentence = _dropped(entry, message) or words.sentence
+        sentence = drop_words(entry, message) or words.sentence
         yield f"  {words.when:<27}{sentence}"
         yield from (f"{_INDENT}{line}" for line in words.details)
         if isinstance(entry, Attempt) and entry.next_attempt is not None:
             yield f"{_INDENT}next try at {when(entry.next_attempt)}"
-    yield f"  {when(message.ended):<27}{_last(message)}"
+    yield f"  {when(message.ended):<27}{last_words(message)}"
 
 
-def _dropped(entry: Entry, message: PastMessage) -> str | None:
+def drop_words(entry: Entry, message: PastMessage) -> str | None:
     """Return the words about the filter that dropped the message; None: the entry is another."""
     dropped = message.end is MessageEnd.DROPPED and entry is message.entries[-1]
     return f"dropped by {entry.peer}" if dropped and isinstance(entry, Attempt) else None
 
 
-def _last(message: PastMessage) -> str:
+def last_words(message: PastMessage) -> str:
+    """Return the words about the end of a message, or its present state."""
     if message.end is not None:
         return _ENDS[message.end]
     return f"now {state(message)}"

@@ -36,7 +36,8 @@ class QueueReader:
     """The threads, each with a view of its own. They are daemons: none delays the end."""
 
     def __init__(self, opens: Callable[[], QueueView], threads: int = _THREADS) -> None:
-        self._opens = opens
+        self.opens = opens
+        """Opens a view for work that takes long, which the threads must not do."""
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._waiting, self._threads = 0, threads
         for number in range(threads):
@@ -94,7 +95,7 @@ class QueueReader:
         if kept is not None and (kept.view.missing is not None or now > kept.until):
             _close(kept)
             kept = None
-        return kept or _KeptView(self._opens(), now + _KEPT)
+        return kept or _KeptView(self.opens(), now + _KEPT)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.events import InternalError, Traceback
 from emailrelay_console.mail.changes import TooManyChanges
+from emailrelay_console.mail.doctor import DoctorBusy
+from emailrelay_console.mail.past_search import SearchBusy
 from emailrelay_console.mail.reader import ReaderBusy
 from emailrelay_console.web.access import is_api
 from emailrelay_console.web.problem import Problem
@@ -80,7 +82,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, "There is no such page.")
         case HTTPException():
             return Problem(error.status_code, error.detail)
-        case ReaderBusy() | TooManyChanges():
+        case ReaderBusy() | TooManyChanges() | SearchBusy() | DoctorBusy():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=_SOON)
         case StoreUnusable() | ConfigError():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from emailrelay.config import version
+from emailrelay.printable import printable
 from emailrelay.terminal.human import ahead, octets, span, when
 from emailrelay_console.access.sessions import BrowserSession
 from emailrelay_console.console import Console
@@ -55,6 +57,11 @@ def _taken_notice(session: BrowserSession | None) -> str:
     return notice
 
 
+def _shown(value: Any) -> Any:
+    """Let no text turn the direction of a page, or hide; ``lines`` is for texts of several lines."""
+    return printable(value) if type(value) is str else value
+
+
 def _template(name: str) -> Template:
     shared = {"links": LINKS, "actions": ACTION_WORDS, "version": version()}
     return _environment().get_template(name, globals=shared)
@@ -66,6 +73,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -78,5 +86,6 @@ def _environment() -> Environment:
         when=when,
         address=address,
         counted=count_words,
+        lines=escape,
     )
     return made

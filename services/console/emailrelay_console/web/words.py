@@ -16,7 +16,14 @@ class MenuLink(NamedTuple):
     text: str
 
 
-LINKS = (MenuLink("/", "Overview"), MenuLink("/queue", "Queue"))
+LINKS = (
+    MenuLink("/", "Overview"),
+    MenuLink("/queue", "Queue"),
+    MenuLink("/history", "History"),
+    MenuLink("/routes", "Routes"),
+    MenuLink("/doctor", "Doctor"),
+    MenuLink("/accounts", "Accounts"),
+)
 """The menu. A page of the console has its line here."""
 
 

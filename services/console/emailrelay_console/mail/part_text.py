@@ -1,0 +1,67 @@
+"""The text of a MIME part, decoded within bounds, with visible signs for invisible characters."""
+
+import binascii
+import codecs
+from typing import NamedTuple
+
+from emailrelay.printable import printable
+from emailrelay_console.mail.mime_parts import MimePart
+
+MOST_CHARACTERS = 100_000
+MOST_LINES = 5_000
+_TAB = 8
+_SLOW_OR_ODD = frozenset(
+    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "mbcs", "oem"}
+)
+"""Codecs of Python that are no character sets of mail; some take the square of the time."""
+_PLAIN = "utf-8"
+
+
+class PartText(NamedTuple):
+    """The beginning of a text."""
+
+    text: str
+    whole: bool
+
+
+def shown_text(part: MimePart) -> PartText:
+    """Return the text for people: lines of printable characters."""
+    text, whole = decoded(part, MOST_CHARACTERS)
+    lines = text.replace("\r\n", "\n").split("\n")
+    shown = "\n".join(printable(line.expandtabs(_TAB)) for line in lines[:MOST_LINES])
+    return PartText(
+        shown[:MOST_CHARACTERS],
+        whole and len(lines) <= MOST_LINES and len(shown) <= MOST_CHARACTERS,
+    )
+
+
+def decoded(part: MimePart, most: int) -> PartText:
+    """Return the text without its encodings. What cannot be decoded stays, or has a sign."""
+    # An octet takes four characters of base64 or three of quoted-printable; a character, four
+    # octets at most.
+    octets = _octets(part, most * 16)
+    text = octets.decode(_codec(part.charset), "replace")
+    return PartText(text[:most], len(text) <= most and len(part.octets) <= most * 16)
+
+
+def _octets(part: MimePart, most: int) -> bytes:
+    encoded = part.octets[:most]
+    match part.encoding:
+        case "base64":
+            try:
+                return binascii.a2b_base64(encoded + b"===")
+            except binascii.Error:
+                return encoded
+        case "quoted-printable":
+            return binascii.a2b_qp(encoded)
+        case _:
+            return encoded
+
+
+def _codec(charset: str) -> str:
+    try:
+        found = codecs.lookup(charset or _PLAIN)
+        b"".decode(found.name)  # refuses codecs that are not about text
+    except (LookupError, ValueError):
+        return _PLAIN
+    return _PLAIN if found.name.replace("-", "_") in _SLOW_OR_ODD else found.name
