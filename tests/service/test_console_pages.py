@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,10 +156,14 @@ def test_the_accounts_have_no_secret(pages: Pages) -> None:
     assert SECRET not in page.text
 
 
+def form(values: Mapping[str, str]) -> list[tuple[str, str]]:
+    return list(values.items())
+
+
 def examined(browser: Browser, route: str, **fields: str) -> Page:
     values = {"route": route, "sender": "", "recipient": "", **fields}
     browser.get("/doctor")
-    answer = browser.post("/doctor", **values)
+    answer = browser.post("/doctor", form(values))
     assert answer.status == 303, answer.words
     return until(lambda: _over(browser.get("/doctor")), "the examination ends")
 
@@ -180,23 +184,23 @@ def test_the_doctor_shows_the_steps_of_a_route(pages: Pages) -> None:
 def test_the_doctor_is_for_operators_routes_and_forms_of_this_console(pages: Pages) -> None:
     ann, vic, fields = pages.ann, pages.vic, {"route": "partner", "sender": "", "recipient": ""}
     assert "Only operators can begin an examination" in vic.get("/doctor").words
-    assert vic.post("/doctor", **fields).status == 403
+    assert vic.post("/doctor", form(fields)).status == 403
     ann.get("/doctor")
     elsewhere = {"Sec-Fetch-Site": "cross-site"}
-    assert ann.post("/doctor", list(fields.items()), headers=elsewhere).status == 403
-    assert ann.post("/doctor", **fields, form_token="wrong").status == 403
-    assert ann.post("/doctor", **{**fields, "route": "smtp.example.com:25"}).status == 400
-    assert ann.post("/doctor", **{**fields, "route": "--help"}).status == 400
-    assert ann.post("/doctor", **{**fields, "sender": "x" * 999}).status == 400
-    assert ann.post("/doctor", **{**fields, "sender": "a\nb"}).status == 400
-    assert pages.console.browser().post("/doctor", **fields).status == 401
+    assert ann.post("/doctor", form(fields), headers=elsewhere).status == 403
+    assert ann.post("/doctor", form(fields), form_token="wrong").status == 403
+    assert ann.post("/doctor", form({**fields, "route": "smtp.example.com:25"})).status == 400
+    assert ann.post("/doctor", form({**fields, "route": "--help"})).status == 400
+    assert ann.post("/doctor", form({**fields, "sender": "x" * 999})).status == 400
+    assert ann.post("/doctor", form({**fields, "sender": "a\nb"})).status == 400
+    assert pages.console.browser().post("/doctor", form(fields)).status == 401
 
 
 def test_one_examination_runs_at_a_time(pages: Pages) -> None:
     ann, fields = pages.ann, {"route": "partner", "sender": "", "recipient": ""}
     ann.get("/doctor")
-    assert ann.post("/doctor", **fields).status == 303
-    busy = ann.post("/doctor", **fields)
+    assert ann.post("/doctor", form(fields)).status == 303
+    busy = ann.post("/doctor", form(fields))
     assert busy.status == 503
     assert "another examination is under way" in busy.words
     until(lambda: _over(ann.get("/doctor")), "the examination ends")
