@@ -57,7 +57,6 @@ def _taken_notice(session: BrowserSession | None) -> str:
     return notice
 
 
-<<<<<<< HEAD
 def _template(name: str) -> Template:
     shared = {"links": LINKS, "actions": ACTION_WORDS, "version": version()}
     return _environment().get_template(name, globals=shared)
@@ -66,16 +65,6 @@ def _template(name: str) -> Template:
 def _shown(value: Any) -> Any:
     """Let no text turn the direction of a page, or hide; ``lines`` is for texts of several lines."""
     return printable(value) if type(value) is str else value
-=======
-def _shown(value: Any) -> Any:
-    """Let no text turn the direction of a page, or hide; ``lines`` is for texts of several lines."""
-    return printable(value) if type(value) is str else value
-
-
-def _template(name: str) -> Template:
-    shared = {"links": LINKS, "actions": ACTION_WORDS, "version": version()}
-    return _environment().get_template(name, globals=shared)
->>>>>>> console
 
 
 @cache
