@@ -289,6 +289,12 @@ class Relay:
             "monitor", ("--monitor-port", str(port), *arguments), "monitor", None, port
         )
 
+    def console(self, *arguments: str) -> Service:
+        port = free_port()
+        return self._service(
+            "console", ("--console-port", str(port), *arguments), "console", None, port
+        )
+
     def sink(self, *arguments: str, name: str = "sink", port: int = 0) -> Sink:
         sink = Sink(name, self.directory, port or free_port(), arguments)
         self.processes.append(sink)

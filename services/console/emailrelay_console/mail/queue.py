@@ -37,6 +37,10 @@ class Queue:
         await self._refresh.fresh()
         return await asyncio.to_thread(self._index.state)
 
+    async def renew(self) -> None:
+        """Look at the queue now: before messages that a filter finds are counted for a change."""
+        await self._refresh.renew()
+
     async def totals(self) -> dict[str, Totals]:
         """Return the totals of each state."""
         return await asyncio.to_thread(self._index.totals, self._clock())

@@ -46,10 +46,17 @@ class QueueRefresh:
                 if self.at is None and not self._listed.is_set():
                     await self._listed.wait()
 
-    async def whole(self) -> None:
-        """Wait for the end of the refresh that goes on, if one does."""
-        if self._end is not None:
-            await self._end.wait()
+    async def renew(self, patience: float = _PATIENCE) -> None:
+        """Read the queue now, before many messages are counted and changed; wait for the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                if self._end is not None:  # it may have passed over the latest mail
+                    await self._end.wait()
+                if self._end is None:
+                    self._begin()
+                end = self._end
+                if end is not None:
+                    await end.wait()
 
     def close(self) -> None:
         """Let a refresh that goes on end soon."""
