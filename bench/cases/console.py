@@ -63,7 +63,7 @@ def _console(directory: Path) -> Generator[int]:
     auth, log = directory / "console.auth", directory / "console.log"
     auth.write_text("server plain ann secret operator\n")
     auth.chmod(0o600)
-    options = ["--spool-dir", directory / "spool", "--console-auth", auth]
+    options = ["--spool-dir", str(directory / "spool"), "--console-auth", str(auth)]
     command = [sys.executable, "-m", "emailrelay_console", "--console-port", str(_PORT), *options]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)

@@ -72,6 +72,7 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
                 StoreHolder(partial(open_store, place, report=report, fallback=fallback))
             )
             traffic = Traffic(store, index, time.time)
+            stack.push_async_callback(traffic.close)
             changes = Changes(store, queue, report=report, clock=time.time, routes_of=routes_of)
             yield Console(
                 settings=settings,

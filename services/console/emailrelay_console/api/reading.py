@@ -1,6 +1,5 @@
 """The endpoints that read: queue, groups, totals, one message, trace and overview."""
 
-import asyncio
 import re
 from dataclasses import asdict
 from http import HTTPStatus
@@ -9,13 +8,11 @@ from typing import Any
 from starlette.requests import Request
 
 from emailrelay import journal
-from emailrelay.errors import StoreError
 from emailrelay.history_query import HistoryQuery
 from emailrelay.queue import time_line
 from emailrelay.queue.grouping import Grouping
 from emailrelay.queue.row import row
 from emailrelay.queue.selection import parse_age
-from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.queue_id import QueueId
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.api.endpoint import endpoint, number, parameters
@@ -28,8 +25,6 @@ from emailrelay_console.web.render import console_of
 MOST_ROWS = 1000
 _MOST_FIRST = 10**8
 _ROWS = 100
-_SEARCH_TIME = 15.0
-"""Seconds of a trace."""
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _LONGEST_ID = 100
 
@@ -98,21 +93,9 @@ async def trace(request: Request, _user: ConsoleUser) -> Any:
         else HistoryQuery(text=text, since=since)
     )
     most = number(values, "limit", _ROWS, MOST_ROWS) or 1
-    search = TraceSearch(
-        store=await console.store.get(), wanted=wanted, now=now, most=most, tell=_ignored
-    )
-    found, whole = list[dict[str, Any]](), True
-    try:
-        async with asyncio.timeout(_SEARCH_TIME):
-            async for each in search.run():
-                found.append(time_line.as_json(each))
-                await asyncio.sleep(0)
-    except TimeoutError:
-        whole = False
-    if isinstance(search.trouble, StoreError) and not found:
-        raise search.trouble
-    whole = whole and not search.cut and search.trouble is None
-    return {"complete": whole, "messages": found}
+    found = await console.searches.find(wanted, text, shown=time_line.as_json, most=most)
+    whole = not (found.cut or found.late or found.trouble)
+    return {"complete": whole, "messages": found.messages}
 
 
 async def overview(request: Request, _user: ConsoleUser) -> Any:
@@ -147,10 +130,6 @@ def _since(text: str, now: float) -> float | None:
     except ValueError:
         words = "since must be an age, as in 90s, 15m, 12h, 5d or 2w."
         raise Problem(HTTPStatus.BAD_REQUEST, words) from None
-
-
-def _ignored(_step: object) -> None:
-    """Hear of the progress."""
 
 
 ROUTES = [

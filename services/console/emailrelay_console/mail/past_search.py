@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from emailrelay.errors import RelayError
 from emailrelay.history_query import HistoryQuery
@@ -19,6 +20,7 @@ from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.mail.store_holder import StoreHolder
 
+_T = TypeVar("_T")
 MOST = 50
 """Messages of an answer."""
 SECONDS = 10.0
@@ -53,10 +55,10 @@ class FoundMessage:
 
 
 @dataclass(slots=True)
-class SearchResult:
+class SearchResult(Generic[_T]):
     """The messages that were found, those in the store first, then the newest."""
 
-    messages: list[FoundMessage] = field(default_factory=list[FoundMessage])
+    messages: list[_T] = field(default_factory=list[_T])
     cut: bool = False
     """True if there are more."""
     late: bool = False
@@ -74,8 +76,17 @@ class PastSearch:
         self._store, self._queue, self._clock = store, queue, clock
         self._running = 0
 
-    async def find(self, wanted: HistoryQuery, written: str) -> SearchResult:
-        """Search for ``MOST`` messages at most. ``written``: the text of the query.
+    async def find(
+        self,
+        wanted: HistoryQuery,
+        written: str,
+        *,
+        shown: Callable[[PastMessage], _T],
+        most: int = MOST,
+    ) -> SearchResult[_T]:
+        """Search for messages, ``most`` at most, and keep what ``shown`` makes of each.
+
+        ``written``: the text of the query.
 
         Raises:
             SearchBusy: others search; a search reads many files.
@@ -85,22 +96,29 @@ class PastSearch:
         if self._running >= _AT_ONCE:
             raise SearchBusy("other searches of the history are under way; try again soon")
         self._running += 1
-        result = SearchResult()
+        result = SearchResult[_T]()
         try:
             async with asyncio.timeout(SECONDS):
-                await self._fill(result, wanted, written)
+                await self._fill(result, wanted, written, shown, most)
         except TimeoutError:
             result.late = True
         finally:
             self._running -= 1
         return result
 
-    async def _fill(self, result: SearchResult, wanted: HistoryQuery, written: str) -> None:
+    async def _fill(
+        self,
+        result: SearchResult[_T],
+        wanted: HistoryQuery,
+        written: str,
+        shown: Callable[[PastMessage], _T],
+        most: int,
+    ) -> None:
         store, index = await self._store.get(), await self._queue.state()
         seen = set[QueueId]()
         result.indexed = wanted.id is None and index.messages > _FEW
         source = (
-            self._by_index(store, wanted, written)
+            self._by_index(store, wanted, written, most)
             if result.indexed
             else self._by_reading(store, wanted, result)
         )
@@ -108,14 +126,15 @@ class PastSearch:
             async for message in found:
                 if message.id in seen:
                     continue
-                if len(seen) == MOST:
+                if len(seen) == most:
                     result.cut = True
                     return
                 seen.add(message.id)
-                result.messages.append(_shown(message))
+                result.messages.append(shown(message))
+                await asyncio.sleep(0)
 
     async def _by_reading(
-        self, store: Store, wanted: HistoryQuery, result: SearchResult
+        self, store: Store, wanted: HistoryQuery, result: SearchResult[_T]
     ) -> AsyncGenerator[PastMessage]:
         search = TraceSearch(
             store=store, wanted=wanted, now=self._clock(), most=0, tell=lambda _step: None
@@ -126,10 +145,10 @@ class PastSearch:
         result.trouble = "" if search.trouble is None else str(search.trouble)
 
     async def _by_index(
-        self, store: Store, wanted: HistoryQuery, written: str
+        self, store: Store, wanted: HistoryQuery, written: str, most: int
     ) -> AsyncGenerator[PastMessage]:
         for each in (QueueFilter(address=written), QueueFilter(reply=written)):
-            ids = await self._queue.ids(each, Order.NEWEST, first=0, most=MOST + 1)
+            ids = await self._queue.ids(each, Order.NEWEST, first=0, most=most + 1)
             for entry in await self._queue.entries(ids):
                 if entry.envelope is not None:
                     listed, now = entry.listed, self._clock()
@@ -146,7 +165,8 @@ class PastSearch:
             yield message
 
 
-def _shown(told: PastMessage) -> FoundMessage:
+def found_message(told: PastMessage) -> FoundMessage:
+    """Return what a list shows of a message."""
     return FoundMessage(
         id=told.id,
         state=state(told),

@@ -15,6 +15,8 @@ from emailrelay_console.mail.store_holder import StoreHolder
 STEP = 60.0
 """Seconds of a count."""
 KEPT = 86400.0
+_PATIENCE = 1.0
+"""Seconds that a page waits for the history; a long one is counted beside."""
 _SLACK = 10.0
 """Seconds by which the order of records may differ from that of their ends."""
 _AT_ONCE = 5000
@@ -35,6 +37,8 @@ class TrafficCounts(NamedTuple):
     """Those that are still in the store."""
     dropped: Minutes
     """By a filter, an operator, or a refusal that the client was told."""
+    reading: bool = False
+    """True while a part of the history is still to be counted."""
     trouble: str = ""
 
 
@@ -52,24 +56,42 @@ class Traffic:
         self._recent = dict[QueueId, float]()
         """The latest messages that were counted, with their ends: they may be read again."""
         self._latest = 0.0
-        self._reading = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._trouble = ""
 
     async def counts(self) -> TrafficCounts:
-        """Return the counts of the last day."""
-        oldest, trouble = self._clock() - KEPT, ""
-        try:
-            async with self._reading:
-                await self._read_on(oldest)
-        except (RelayError, OSError) as error:
-            trouble = reason_of(error)
-            self._begin_anew()
+        """Return the counts of the last day, perhaps before all of it is counted."""
+        oldest = self._clock() - KEPT
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._read(oldest))
+        await asyncio.wait((self._task,), timeout=_PATIENCE)
         waiting = await asyncio.to_thread(self._index.times, IndexTime.ARRIVED, oldest, STEP)
         failed = await asyncio.to_thread(self._index.times, IndexTime.FAILED, oldest, STEP)
+        return TrafficCounts(
+            self._came + Counter(waiting),
+            self._delivered,
+            failed,
+            self._dropped,
+            reading=not self._task.done(),
+            trouble=self._trouble,
+        )
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    async def _read(self, oldest: float) -> None:
+        try:
+            await self._read_on(oldest)
+            self._trouble = ""
+        except (RelayError, OSError) as error:
+            self._trouble = reason_of(error)
+            self._begin_anew()
         for counts in (self._came, self._delivered, self._dropped):
             for minute in [each for each in counts if each < oldest // STEP]:
                 del counts[minute]
-        came = self._came + Counter(waiting)
-        return TrafficCounts(came, self._delivered, failed, self._dropped, trouble)
 
     def _begin_anew(self) -> None:
         """Forget all: a part may have been counted that the next reading finds again."""

@@ -7,7 +7,7 @@ from starlette.routing import Route
 from emailrelay.history_query import HistoryQuery
 from emailrelay.queue.selection import parse_age, parse_id
 from emailrelay.queue_id import arrived_at
-from emailrelay_console.mail.past_search import MOST, SECONDS
+from emailrelay_console.mail.past_search import MOST, SECONDS, found_message
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
 
@@ -23,7 +23,7 @@ async def show(request: Request) -> Response:
     result, bounds = None, await (await console.store.get()).history().bounds()
     if text:
         wanted = _query(text, since, console.clock())
-        result = await console.searches.find(wanted, text)
+        result = await console.searches.find(wanted, text, shown=found_message)
     return render(
         request,
         "history.html",

@@ -42,7 +42,7 @@ class ActionWords(NamedTuple):
 ACTION_WORDS: Mapping[Action, ActionWords] = MappingProxyType(
     {
         Action.FLUSH: ActionWords(
-            "Try now", "Try {} now?", "Due now:", "Their schedules and ages go on."
+            "Retry now", "Retry {} now?", "Due now:", "Their schedules and ages go on."
         ),
         Action.HOLD: ActionWords(
             "Hold", "Hold {}?", "Held:", "They wait until you release them, however long."
@@ -51,7 +51,10 @@ ACTION_WORDS: Mapping[Action, ActionWords] = MappingProxyType(
             "Release", "Release {}?", "Released:", "They are tried at once, with a new schedule."
         ),
         Action.RETRY: ActionWords(
-            "Retry now", "Retry {} now?", "Due now:", "Their schedules and ages begin anew."
+            "Start again",
+            "Start again with {}?",
+            "Due now, with a new schedule:",
+            "They are tried as if they had just arrived, also those that failed.",
         ),
         Action.FAIL: ActionWords(
             "Give up",
