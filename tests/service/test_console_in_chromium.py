@@ -11,7 +11,15 @@ from typing import NamedTuple
 import pytest
 from tests.acceptance.relay import Relay, Service, free_port, until
 from tests.service.console_browser import RunningConsole, running
-from tests.service.console_chromium import NARROW, SCREENSHOTS, WIDE, Chromium, Look, chromium, quoted
+from tests.service.console_chromium import (
+    NARROW,
+    SCREENSHOTS,
+    WIDE,
+    Chromium,
+    Look,
+    chromium,
+    quoted,
+)
 
 SETTINGS = """\
 spool_dir = "{spool}"
