@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,7 +132,7 @@ class Chromium:
 
 
 @contextmanager
-def chromium(directory: Path, address: str) -> Iterator[Chromium]:
+def chromium(directory: Path, address: str) -> Generator[Chromium]:
     """Run a browser, or skip the test that asks for it. Its files are in ``directory``."""
     webdriver = pytest.importorskip("selenium.webdriver")
     axe = pytest.importorskip("axe_core_python")

@@ -165,7 +165,9 @@ def examined(browser: Browser, route: str, **fields: str) -> Page:
     browser.get("/doctor")
     answer = browser.post("/doctor", form(values))
     assert answer.status == 303, answer.words
-    return until(lambda: _over(browser.get("/doctor")), "the examination ends")
+    found = until(lambda: _over(browser.get("/doctor")), "the examination ends")
+    assert found is not None
+    return found
 
 
 def _over(page: Page) -> Page | None:
