@@ -217,3 +217,11 @@ async def test_batch_is_collected_while_other_clients_are_expected(tmp_path: Pat
         disk.end()
         await asyncio.gather(*jobs)
         assert disk.begun == 3
+
+
+async def test_jobs_that_follow_each_other_take_one_thread(tmp_path: Path) -> None:
+    async with slow_disk(tmp_path) as disk:
+        disk.end()
+        for _ in range(50):
+            await disk.job()
+        assert [whole.begun for whole in disk.wholes] == [50, 0]

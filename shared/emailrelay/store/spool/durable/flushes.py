@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target
 from emailrelay.store.spool.durable.flush_depth import FlushDepth
-from emailrelay.store.spool.durable.jobs import Job, finish_in_loop, finish_jobs, tell_loops
+from emailrelay.store.spool.durable.jobs import (
+    Job,
+    Synced,
+    finish_in_loop,
+    finish_jobs,
+    tell_loops,
+)
 
 _NEARLY_ALL = 0.8
 """Share of that from which on the clients are taken to wait."""
@@ -99,40 +105,41 @@ class Flushes:
 
     def _work(self, whole: FileSystem | None) -> None:
         while self._begin.get():
-            others = self._take(jobs := list[Job](), begins=True)
-            while others >= 0:
-                self._flush(jobs, whole, others)
-                others = self._take(jobs := list[Job]())
+            jobs, others = self._take(begins=True)
+            while jobs:
+                ended = self._flush(jobs, whole, others)
+                # Taken before the loop hears of the end: a client's next job is for a free thread.
+                jobs, others = self._take(len(jobs))
+                finish_in_loop([each for each in ended if not each[0].blocks])
+                tell_loops(finish_jobs([each for each in ended if each[0].blocks]))
 
-    def _take(self, jobs: list[Job], *, begins: bool = False) -> int:
+    def _take(self, done: int = 0, *, begins: bool = False) -> tuple[list[Job], int]:
         """Take the jobs that wait, for a flush beside the returned number of others.
 
-        -1: none is to follow here. Nothing waits, or the loop is busy and another flush will end.
+        None: this flush ends. Nothing waits, or not all clients do and another flush will end.
         """
         with self._one:
+            self._flushing -= done
             if not self._waiting or not (begins or self._under_way == 1 or self._idle):
                 self._under_way -= 1
-                return -1
-            jobs += self._waiting
-            self._waiting, self._idle = [], False
+                return [], 0
+            jobs, self._waiting, self._idle = self._waiting, [], False
             self._flushing += len(jobs)
             self._crowd += max(self._flushing - self._crowd, (self._flushing - self._crowd) / 8)
-            return self._under_way - 1
+            return jobs, self._under_way - 1
 
-    def _flush(self, jobs: Sequence[Job], whole: FileSystem | None, others: int) -> None:
+    def _flush(
+        self, jobs: Sequence[Job], whole: FileSystem | None, others: int
+    ) -> Sequence[Synced]:
         began = time.monotonic()
         closings = self._beside.close_files([job.closing for job in jobs if job.closing])
         targets = [target for job in jobs for target in job.targets]
         failed = self._beside.sync(targets, whole, beside=others > 0, devices=_devices(jobs))
         for closing in closings:
             closing.result()
-        with self._one:
-            self._flushing -= len(jobs)
         if targets:
             self._depth.took(others, time.monotonic() - began)
-        ended = [(job, _first(job.targets, failed)) for job in jobs]
-        finish_in_loop([each for each in ended if not each[0].blocks])
-        tell_loops(finish_jobs([each for each in ended if each[0].blocks]))
+        return [(job, _first(job.targets, failed)) for job in jobs]
 
     def close(self) -> None:
         """Finish all jobs, and end the threads. Blocks."""
