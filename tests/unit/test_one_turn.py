@@ -1,0 +1,91 @@
+"""Work that is done once for all that one turn of the event loop does."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from emailrelay.config import LogFormat
+from emailrelay.events import Level, Received, Stopping
+from emailrelay.logs import line_reporter, renderer
+from emailrelay.own_pid import own_pid
+from emailrelay.queue_id import QueueId
+from emailrelay.running_loop import running_loop
+from emailrelay.store.spool.message.once_a_turn import OnceATurn
+from emailrelay.turn_end import at_turn_end
+
+
+def _received(number: int) -> Received:
+    return Received(id=QueueId(f"1.1.{number}"), size=1, client="127.0.0.1")
+
+
+async def test_lines_of_one_turn_are_written_at_its_end_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        report = line_reporter(
+            service="receiver",
+            render=renderer(LogFormat.JSON),
+            timed=False,
+            least=Level.INFO,
+            descriptor=log.fileno(),
+        )
+        for number in range(3):
+            report(_received(number))
+        assert path.read_bytes() == b""
+        await asyncio.sleep(0)
+        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert ids == ["1.1.0", "1.1.1", "1.1.2"]
+        report(_received(3))
+        report(Stopping(service="receiver"))
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["event"] for line in lines[3:]] == ["received", "stopping"]
+        assert {line["pid"] for line in lines} == {own_pid()}
+
+
+def test_line_without_a_loop_is_written_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        report = line_reporter(
+            service="receiver",
+            render=renderer(LogFormat.JSON),
+            timed=False,
+            least=Level.INFO,
+            descriptor=log.fileno(),
+        )
+        report(_received(1))
+        assert json.loads(path.read_text())["id"] == "1.1.1"
+
+
+async def test_check_is_made_once_a_turn_and_again_after_a_failure() -> None:
+    checks = list[int]()
+    once = OnceATurn()
+
+    def fail() -> None:
+        raise OSError("moved")
+
+    with pytest.raises(OSError, match="moved"):
+        once.check(fail)
+    once.check(lambda: checks.append(1))
+    once.check(lambda: checks.append(2))
+    await asyncio.sleep(0)
+    once.check(lambda: checks.append(3))
+    await asyncio.to_thread(once.check, lambda: checks.append(4))
+    assert checks == [1, 3, 4]
+
+
+def test_each_loop_is_known_while_it_runs() -> None:
+    async def known() -> bool:
+        return running_loop() is running_loop() is asyncio.get_running_loop()
+
+    assert asyncio.run(known())
+    with pytest.raises(RuntimeError):
+        running_loop()
+    assert asyncio.run(known())
+
+
+async def test_work_for_the_end_of_a_turn_is_done_then_or_in_a_thread_at_once() -> None:
+    done = list[str]()
+    at_turn_end(lambda: done.append("turn"))
+    await asyncio.to_thread(at_turn_end, lambda: done.append("thread"))
+    assert sorted(done) == ["thread", "turn"]
