@@ -86,7 +86,8 @@ def test_the_numbers_come_from_queue_and_history(watched: Watched) -> None:
     assert "Failed, and kept 1 in the last hour" in words
     assert "Dropped or deleted 1 in the last hour" in words
     deliver_one_more(opener)
-    assert "Delivered 3 in the last hour, 3 in the last day" in browser.get("/").words
+    wanted = "Delivered 3 in the last hour, 3 in the last day"
+    until(lambda: wanted in browser.get("/").words, wanted)
 
 
 def test_open_pages_hear_of_new_mail_until_their_user_signs_out(watched: Watched) -> None:
@@ -118,7 +119,8 @@ def test_the_state_of_services_is_told(watched: Watched) -> None:
             processes=(),
         ),
     )
-    assert "receiver : none of its processes works" in browser.get("/").words
+    wanted = "receiver : none of its processes works"
+    until(lambda: wanted in browser.get("/").words, wanted)
 
 
 def test_a_console_with_open_pages_stops_at_once_and_cleanly(watched: Watched) -> None:

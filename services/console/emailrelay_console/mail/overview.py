@@ -17,6 +17,8 @@ from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import UNREAD, IndexState
 from emailrelay_console.mail.traffic import Traffic, TrafficCounts
 
+_KEPT = 1.0
+"""Seconds for which the same facts are given again."""
 _MOST_ROUTES = 20
 _MOST_REPLIES = 5
 
@@ -59,9 +61,17 @@ class Overview:
     ) -> None:
         self._queue, self._traffic = queue, traffic
         self._runtime_dir, self._monitored = runtime_dir, monitored
+        self._gathering = asyncio.Lock()
+        self._latest: OverviewFacts | None = None
 
     async def facts(self, now: float) -> OverviewFacts:
-        """Return the facts at ``now`` (seconds since 1970)."""
+        """Return the facts at ``now`` (seconds since 1970), or those of a moment before."""
+        async with self._gathering:  # once for all who ask
+            if self._latest is None or not 0 <= now - self._latest.at < _KEPT:
+                self._latest = await self._gather(now)
+            return self._latest
+
+    async def _gather(self, now: float) -> OverviewFacts:
         index, found = await self._queue.state(), await asyncio.to_thread(self._statuses)
         states = [
             process.state
@@ -74,6 +84,7 @@ class Overview:
             room = await self._queue.room()
         except (RelayError, OSError) as error:
             trouble = trouble or str(error)
+        replies = await self._queue.groups(QueueFilter(), Grouping.REPLY, _MOST_REPLIES + 1)
         judged = {name: does_its_job(each, time.monotonic()) for name, each in found.items()}
         return OverviewFacts(
             at=now,
@@ -81,9 +92,9 @@ class Overview:
             totals=await self._queue.totals(),
             traffic=await self._traffic.counts(),
             services=judged,
-            routes=await self._routes(states),
+            routes=await self._routes(states, replies),
             accounts={name: each for state in states for name, each in state.accounts.items()},
-            replies=await self._queue.groups(QueueFilter(), Grouping.REPLY, _MOST_REPLIES + 1),
+            replies=replies,
             room=room,
             trouble=trouble,
         )
@@ -91,7 +102,9 @@ class Overview:
     def _statuses(self) -> Mapping[str, Found]:
         return {} if self._runtime_dir is None else statuses(self._runtime_dir, self._monitored)
 
-    async def _routes(self, states: Sequence[ProcessState]) -> list[RouteFacts]:
+    async def _routes(
+        self, states: Sequence[ProcessState], replies: Sequence[MessageGroup]
+    ) -> list[RouteFacts]:
         troubles = dict[str, str]()
         for state in states:
             for name, trouble in state.routes.items():
@@ -103,11 +116,17 @@ class Overview:
                 name=name,
                 trouble=troubles.get(name, ""),
                 waiting=waiting.get(name),
-                reply=await self._reply(name) if name in waiting else "",
+                reply=await self._reply(name, waiting, replies),
             )
             for name in sorted({*troubles, *waiting})[:_MOST_ROUTES]
         ]
 
-    async def _reply(self, route: str) -> str:
-        found = await self._queue.groups(QueueFilter(route=route), Grouping.REPLY, 2)
+    async def _reply(
+        self, route: str, waiting: Mapping[str, MessageGroup], replies: Sequence[MessageGroup]
+    ) -> str:
+        if route not in waiting:
+            return ""
+        found = replies
+        if len(waiting) > 1:
+            found = await self._queue.groups(QueueFilter(route=route), Grouping.REPLY, 2)
         return next((each.group for each in found if each.group and each.group != UNREAD), "")

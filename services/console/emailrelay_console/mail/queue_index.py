@@ -23,7 +23,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import Listed, QueueEntry, arrived
 from emailrelay_console.mail.queue_filter import QueueFilter, RoutesOf
-from emailrelay_console.mail.where_clause import STATE, times, where_clause
+from emailrelay_console.mail.where_clause import STATE, STATES, times, where_clause
 
 _AT_ONCE = 1000
 """Rows that are changed at once; a page waits so long at most."""
@@ -41,6 +41,8 @@ create table message (
     failed real, recipients text
 ) without rowid;
 create index by_arrival on message (arrived, id);
+create index by_stage on message (stage, next, size, arrived);
+create index by_reply on message (reply, stage, next, size, arrived);
 create index by_unread on message (arrived) where unread;
 create table term (n integer primary key, text text unique);
 """
@@ -216,10 +218,11 @@ class QueueIndex:
 
     def totals(self, now: float) -> dict[str, Totals]:
         """Return the totals of each state by its name; ``all`` is the sum."""
-        sql = f"select {STATE}, count(*), total(size), min(arrived) from message group by 1"  # noqa: S608 -- constants
         found = {name: Totals() for name in [*(state.value for state in State), "all"]}
-        for state, messages, octets, oldest in self._rows(sql, times(now)):
-            for name in (state, "all"):
+        for state, condition in STATES.items():
+            sql = f"select count(*), total(size), min(arrived) from message where {condition}"  # noqa: S608 -- constants
+            ((messages, octets, oldest),) = self._rows(sql, times(now))
+            for name in (state.value, "all") if messages else ():
                 found[name].add(messages, int(octets), oldest)
         return found
 

@@ -1,6 +1,10 @@
 """The conditions of a filter in SQL, for the index of the queue."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from emailrelay.queue.reply_group import VARYING
+from emailrelay.queue.state import State
 from emailrelay.schedule import FARTHEST
 from emailrelay_console.mail.queue_filter import QueueFilter, whole_pattern
 
@@ -9,6 +13,18 @@ STATE = (
     " then 'deferred' else stage end"
 )
 """The state of a message (``queue.state``)."""
+_LATER = "next > :now and next <= :farthest"
+_AT_ONCE = "(next <= :now or next > :farthest)"
+STATES: Mapping[State, str] = MappingProxyType(
+    {
+        State.UNFILTERED: f"stage = 'unfiltered' and {_AT_ONCE}",
+        State.READY: f"stage = 'ready' and {_AT_ONCE}",
+        State.DEFERRED: f"stage in ('unfiltered', 'ready') and {_LATER}",
+        State.HELD: "stage = 'held'",
+        State.FAILED: "stage = 'failed'",
+    }
+)
+"""The conditions of each state, for which an index serves."""
 _TERM = "{} in (select n from term where text glob :{})"
 _LINES = "'\n' || text || '\n' glob"
 
@@ -22,8 +38,7 @@ def where_clause(wanted: QueueFilter, now: float) -> tuple[str, dict[str, object
     """Return the condition in SQL, and its values."""
     values, said = times(now), list[str]()
     if wanted.states:
-        named = ", ".join(f"'{state.value}'" for state in wanted.states)
-        said.append(f"{STATE} in ({named})")
+        said.append(f"({' or '.join(f'({STATES[state]})' for state in sorted(wanted.states))})")
     for name, limit, sign in (
         ("older", wanted.older, "<="),
         ("newer", wanted.newer, ">="),
