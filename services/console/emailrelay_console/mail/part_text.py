@@ -61,7 +61,7 @@ def _octets(part: MimePart, most: int) -> bytes:
 def _codec(charset: str) -> str:
     try:
         found = codecs.lookup(charset or _PLAIN)
-        b"".decode(found.name)  # refuses codecs that are not about text
+        b"a".decode(found.name, "replace")  # refuses codecs that are not about text
     except (LookupError, ValueError):
         return _PLAIN
     return _PLAIN if found.name.replace("-", "_") in _SLOW_OR_ODD else found.name
