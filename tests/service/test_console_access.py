@@ -38,7 +38,9 @@ FORMS = [route for route in ROUTES if "POST" in (route.methods or ())]
 READ = [route for route in ROUTES if "GET" in (route.methods or ())]
 
 
-@pytest.mark.parametrize("path", [*{example(route) for route in READ} - OPEN, "/", "/nothing"])
+@pytest.mark.parametrize(
+    "path", sorted({example(route) for route in READ} - OPEN | {"/", "/nothing"})
+)
 def test_without_a_session_each_page_leads_to_the_sign_in(
     console: RunningConsole, path: str
 ) -> None:
