@@ -135,10 +135,9 @@ def ann(scene: Scene) -> Iterator[Chromium]:
     """The browser, in which an operator is signed in. At the end it must have no complaint."""
     browser = scene.chromium
     browser.look(PICTURE)
-    browser.complaints()
-    browser.open("/accounts")
     if "ann (operator)" not in browser.words:
         scene.sign_in()
+    browser.complaints()
     yield browser
     assert browser.complaints() == []
     assert scene.console.events("internal_error") == []

@@ -1,6 +1,7 @@
 """The pages history, routes, doctor and accounts of the console."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,11 +13,18 @@ from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import claimed, put
 from tests.service.console_browser import Browser, Page, RunningConsole, running
 
+from emailrelay.config import read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt
+from emailrelay.oauth.clocks import read_clocks
+from emailrelay.oauth.renewal import Renewal
+from emailrelay.oauth.settings import AuthSettings
+from emailrelay.oauth.token import Issued, Token
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.secrets import Secret
 from emailrelay.settlement import Defer, Done
+from emailrelay.store.chooser import open_tokens
 from emailrelay.store.mail_history import HistoryBounds
 
 SETTINGS = """\
@@ -47,6 +55,7 @@ SECRET = "do-not-show-this"
 
 class Pages(NamedTuple):
     console: RunningConsole
+    settings: Path
     ann: Browser
     vic: Browser
     messages: dict[str, QueueId]
@@ -85,7 +94,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             SETTINGS.format(server=server, spool=opener.place.split(":")[-1], secret=secret)
         )
         with running(opener.place, directory, "--config", str(settings)) as console:
-            yield Pages(console, console.browser("ann"), console.browser("vic"), messages)
+            yield Pages(console, settings, console.browser("ann"), console.browser("vic"), messages)
     finally:
         relay.clear_away()
 
@@ -154,6 +163,31 @@ def test_the_accounts_have_no_secret(pages: Pages) -> None:
     page = pages.vic.get("/accounts")
     assert "office relay@example.com xoauth2 ready" in page.words
     assert SECRET not in page.text
+
+
+async def keep_token(settings_file: Path, lifetime: float, text: str) -> None:
+    """Put a token into the store, as a renewal does."""
+    settings = read(AuthSettings, ["--config", str(settings_file)], {})
+    account = settings.account[0]
+    assert account.oauth2 is not None
+    tokens = open_tokens(settings.store_place, settings.spool_dir)
+    renewal = Renewal(account=account, oauth2=account.oauth2, tokens=tokens, report=print)
+    now = read_clocks()
+    token = Token(text=Secret(text), issued=now, lifetime=lifetime, renew_at=lifetime / 2)
+    await renewal.keep_sign_in(Issued(token=token))
+    await tokens.close()
+
+
+async def test_the_accounts_tell_when_their_tokens_end(pages: Pages) -> None:
+    await keep_token(pages.settings, 3600, SECRET)
+    page = pages.vic.get("/accounts")
+    assert "good" in page.words
+    assert re.search(r"ends in (59|60) min", page.words)
+    assert SECRET not in page.text
+    await keep_token(pages.settings, -300, SECRET)
+    page = pages.vic.get("/accounts")
+    assert "ready" in page.words
+    assert re.search(r"ended [56] min ago|ended 3\d\d s ago", page.words)
 
 
 def form(values: Mapping[str, str]) -> list[tuple[str, str]]:

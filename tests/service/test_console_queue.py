@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.relay import until
-from tests.contract.conftest import PostgresOpener, SeveralOpener, SpoolOpener
+from tests.contract.conftest import (
+    LoggedSpoolOpener,
+    PostgresOpener,
+    SeveralOpener,
+    SpoolOpener,
+)
 from tests.contract.mail import OK, Opener, claimed, put, stages
 from tests.service.console_browser import Browser, Page, RunningConsole, running
 
@@ -56,7 +61,7 @@ Filled = tuple[RunningConsole, Opener, dict[str, list[QueueId]]]
 
 @pytest.fixture(
     scope="module",
-    params=[SpoolOpener, PostgresOpener, SeveralOpener],
+    params=[SpoolOpener, LoggedSpoolOpener, PostgresOpener, SeveralOpener],
     ids=lambda kind: kind.__name__,
 )
 def looked_at(

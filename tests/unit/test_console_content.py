@@ -11,8 +11,29 @@ from emailrelay_console.mail.part_text import MOST_CHARACTERS, MOST_LINES, shown
 from emailrelay_console.mail.safe_html import LONGEST, safe_html
 
 MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
-_WORDS = ["<", ">", "<a ", "</", "<!--", "-->", "script", "<img src=x onerror=y>", '"', "'", "="]
-_WORDS += ["<b>", "<style>", "&lt;script&gt;", "&#60;script>", "x", " ", "\n", "/", "href=", "<a<b"]
+_WORDS = [
+    "<",
+    ">",
+    "<a ",
+    "</",
+    "<!--",
+    "-->",
+    "script",
+    "<img src=x onerror=y>",
+    '"',
+    "'",
+    "=",
+    "<b>",
+    "<style>",
+    "&lt;script&gt;",
+    "&#60;script>",
+    "x",
+    " ",
+    "\n",
+    "/",
+    "href=",
+    "<a<b",
+]
 
 
 def part(octets: bytes, encoding: str = "", charset: str = "") -> MimePart:

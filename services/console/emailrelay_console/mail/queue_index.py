@@ -27,6 +27,7 @@ from emailrelay_console.mail.where_clause import STATE, STATES, times, where_cla
 
 _AT_ONCE = 1000
 """Rows that are changed at once; a page waits so long at most."""
+_SAMPLE, _MANY = 500, 10
 _NAMED = 100
 """Recipients of a message that the index knows."""
 _LONGEST_TERM = 2000
@@ -180,9 +181,22 @@ class QueueIndex:
     ) -> list[QueueId]:
         """Return the ids of ``most`` messages that fit, after the ``first`` ones in this order."""
         where, values = where_clause(wanted, now)
-        sql = f"select id from message {where} order by {_ORDERS[order]} limit :most offset :first"  # noqa: S608 -- constants
+        # SQLite would sort all that fit, though the first ones in the order are found at once.
+        many = order is not Order.LARGEST and self._are_many(where, values)
+        by = "indexed by by_arrival" if many else ""
+        sql = (
+            f"select id from message {by} {where}"  # noqa: S608 -- constants
+            f" order by {_ORDERS[order]} limit :most offset :first"
+        )
         found = self._rows(sql, {**values, "most": most, "first": first})
         return [QueueId(each) for (each,) in found]
+
+    def _are_many(self, where: str, values: Mapping[str, object]) -> bool:
+        """Tell if at least a few of the oldest messages fit."""
+        oldest = "select id from message order by arrived, id limit :sample"
+        sql = f"select count(*) from (select * from message where id in ({oldest})) {where}"  # noqa: S608 -- constants
+        ((number,),) = self._rows(sql, {**values, "sample": _SAMPLE})
+        return bool(number >= _MANY)
 
     def groups(
         self, wanted: QueueFilter, by: Grouping, now: float, most: int = MOST_GROUPS

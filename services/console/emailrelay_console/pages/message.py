@@ -16,7 +16,7 @@ from emailrelay.queue.headers import field
 from emailrelay.queue.time_line import state
 from emailrelay.queue_id import QueueId
 from emailrelay_console.mail.download import NoContent, content_of
-from emailrelay_console.mail.message_facts import find_message, read_body
+from emailrelay_console.mail.message_facts import MessageFacts, find_message, read_body
 from emailrelay_console.mail.part_text import decoded
 from emailrelay_console.mail.safe_html import LONGEST, safe_html
 from emailrelay_console.web.access import session_of
@@ -46,6 +46,8 @@ async def show(request: Request) -> Response:
     facts = await find_message(message, console.reader, console.store, console.clock())
     if facts is None:
         raise Problem(404, "There is no such message in the store, and the history has no record.")
+    # The journal of a message with many recipients takes time, and other pages must not wait.
+    shown = await asyncio.to_thread(_shown, facts)
     fits = [] if facts.row is None else [a for a in APPLIES_TO if facts.row.state in APPLIES_TO[a]]
     return render(
         request,
@@ -55,7 +57,13 @@ async def show(request: Request) -> Response:
         subject="" if facts.body is None else field(facts.body.fields, "Subject"),
         reads=_reads(request),
         fits=fits,
+        **shown,
     )
+
+
+def _shown(facts: MessageFacts) -> dict[str, object]:
+    text = None if facts.body is None else facts.body.text
+    return {"steps": facts.steps, "outcomes": facts.outcomes, "text": text}
 
 
 async def show_html(request: Request) -> Response:
