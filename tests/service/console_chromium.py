@@ -71,7 +71,9 @@ class Chromium:
     @property
     def words(self) -> str:
         """The text that a reader sees, with single blanks."""
-        return " ".join(self.find("body").text.split())
+        # One call: between two calls another page may have come.
+        text: str = self.driver.execute_script("return document.body?.innerText ?? ''")
+        return " ".join(text.split())
 
     @property
     def path(self) -> str:
