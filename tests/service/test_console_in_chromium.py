@@ -258,6 +258,28 @@ def test_a_message_is_read_acted_on_and_downloaded(scene: Scene, ann: Chromium) 
         ann.until_words(words)
 
 
+def test_a_message_is_tried_given_up_started_again_and_deleted(scene: Scene, ann: Chromium) -> None:
+    message = scene.send("Last words", "later-lou@y.test")
+    for number, (state, action, question, done) in enumerate(
+        (
+            ("deferred", "flush", "", "Due now: 1 message"),
+            ("deferred", "fail", "Give up 1 message?", "Given up: 1 message"),
+            ("failed", "retry", "", "Due now, with a new schedule: 1 message"),
+            ("deferred", "delete", "Delete 1 message for good?", "Deleted: 1 message"),
+        ),
+        start=1,
+    ):
+        if state == "deferred":
+            scene.forwarder.hear("deferred", min(number, 3), id=message)
+        ann.open(f"/message/{message}")
+        until(lambda state=state: _again(ann, state), f"it is {state}")
+        ann.find(f'button[value="{action}"]').click()
+        if question:
+            ann.until_words(question)
+            ann.find("main .danger").click()
+        ann.until_words(done)
+
+
 def test_a_hostile_message_runs_nothing_and_fetches_nothing(scene: Scene, ann: Chromium) -> None:
     bait = f"http://{scene.bait.address}"
     message = scene.send(

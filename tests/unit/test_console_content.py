@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_console.mail.mime_parts import DEEPEST, MOST_PARTS, MimePart, read_parts
+from emailrelay_console.mail.mime_parts import DEEPEST, MOST_PARTS, ShownPart, read_parts
 from emailrelay_console.mail.part_text import MOST_CHARACTERS, MOST_LINES, shown_text
 from emailrelay_console.mail.safe_html import LONGEST, safe_html
 
@@ -36,8 +36,8 @@ _WORDS = [
 ]
 
 
-def part(octets: bytes, encoding: str = "", charset: str = "") -> MimePart:
-    return MimePart("1", "text/plain", charset, encoding, "", attached=False, octets=octets)
+def part(octets: bytes, encoding: str = "", charset: str = "") -> ShownPart:
+    return ShownPart("1", "text/plain", charset, encoding, "", attached=False, octets=octets)
 
 
 def test_parts_have_numbers_types_and_file_names() -> None:
@@ -100,7 +100,7 @@ def test_parts_are_bounded_in_number_and_depth() -> None:
         (part(b"a\tb\r\n\x1b\xe2\x80\xae", "", "utf-8"), "a       b\n\\x1b\\u202e"),
     ],
 )
-def test_texts_are_decoded_and_made_visible(given: MimePart, text: str) -> None:
+def test_texts_are_decoded_and_made_visible(given: ShownPart, text: str) -> None:
     assert shown_text(given) == (text, True)
 
 

@@ -7,23 +7,41 @@ from collections.abc import Iterator
 import pytest
 
 import emailrelay
+import emailrelay_console
 import emailrelay_filterd
 import emailrelay_forwarder
+import emailrelay_monitor
 import emailrelay_receiver
 from emailrelay.errors import RelayError, StoreError, reason_of
 
 OTHERS = {
     "LineTooLong": "control flow of the receiver: the session answers with 500",
     "LogGone": "an OSError, since callers treat it as any failed write to the log",
+    "LoopsBack": "a finding of the filter mx:, which becomes its verdict",
+    "MilterGone": "control flow: the dialogue may begin anew over another connection",
+    "NoContent": "control flow of the console: the message has left, so its history is shown",
+    "NoServers": "a finding of the filter mx:, which becomes its verdict",
     "OutputClosed": "control flow: the reader of the output has gone, which is no error",
+    "Problem": "control flow of the console: it carries the answer to a request",
     "Refused": "control flow of the receiver: it carries the reply to a command",
+    "SealedMessage": "control flow: a signed or encrypted message stays as it is",
     "TooBusy": "control flow of the receiver: the session answers with 454",
 }
 """Public exceptions that do not derive from ``RelayError``, with the reason."""
 
 
+PACKAGES = (
+    emailrelay,
+    emailrelay_console,
+    emailrelay_filterd,
+    emailrelay_forwarder,
+    emailrelay_monitor,
+    emailrelay_receiver,
+)
+
+
 def modules() -> Iterator[str]:
-    for package in (emailrelay, emailrelay_receiver, emailrelay_filterd, emailrelay_forwarder):
+    for package in PACKAGES:
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.endswith("__main__"):
                 yield found.name

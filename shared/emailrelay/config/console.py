@@ -26,7 +26,9 @@ def _url(text: str) -> str:
 
 
 ConsoleUrl: TypeAlias = Annotated[str, AfterValidator(_url), Metavar("URL")]
-FieldName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$"), Metavar("NAME")]
+HeaderFieldName: TypeAlias = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$"), Metavar("NAME")
+]
 
 
 class ConsoleOptions(Declared):
@@ -55,7 +57,7 @@ class ConsoleOptions(Declared):
     """Let viewers read the texts of messages. By default, only operators read them. A viewer sees
     envelopes, subjects and replies, and changes nothing."""
 
-    console_user_header: Annotated[FieldName | None, AtStart()] = Field(
+    console_user_header: Annotated[HeaderFieldName | None, AtStart()] = Field(
         default=None, examples=["X-Remote-User"]
     )
     """The header field in which a proxy names the user that it has signed in. The user needs a line

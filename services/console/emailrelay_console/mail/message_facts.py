@@ -18,7 +18,7 @@ from emailrelay.queue.time_line import drop_words, last_words
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry, QueueView
 from emailrelay.terminal.human import when
-from emailrelay_console.mail.mime_parts import MimePart, MimeParts, read_parts
+from emailrelay_console.mail.mime_parts import ShownPart, MimeParts, read_parts
 from emailrelay_console.mail.part_text import PartText, shown_text
 from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.store_holder import StoreHolder
@@ -52,12 +52,12 @@ class MessageBody(NamedTuple):
     whole: bool
     """False: the content is larger than what was read."""
 
-    def first(self, kind: str) -> MimePart | None:
+    def first(self, kind: str) -> ShownPart | None:
         """Return the first part of a type that is no attachment."""
         return next((p for p in self.found.parts if p.kind == kind and not p.attached), None)
 
     @property
-    def html(self) -> MimePart | None:
+    def html(self) -> ShownPart | None:
         """The part with HTML."""
         return self.first(_HTML)
 

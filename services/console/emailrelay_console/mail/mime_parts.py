@@ -17,7 +17,7 @@ _LONGEST_NAME = 200
 _BLANK_LINE = re.compile(rb"^\r?\n|\r?\n\r?\n")
 
 
-class MimePart(NamedTuple):
+class ShownPart(NamedTuple):
     """A part that has no parts."""
 
     number: str
@@ -37,14 +37,14 @@ class MimePart(NamedTuple):
 class MimeParts(NamedTuple):
     """The parts of a message."""
 
-    parts: tuple[MimePart, ...]
+    parts: tuple[ShownPart, ...]
     whole: bool
     """False: the message has more parts, or deeper ones."""
 
 
 def read_parts(content: bytes) -> MimeParts:
     """Return the first parts of a message, in their order."""
-    found = list[MimePart]()
+    found = list[ShownPart]()
     for part in _walk(content, "", 0):
         if part is None or len(found) == MOST_PARTS:
             return MimeParts(tuple(found), whole=False)
@@ -52,7 +52,7 @@ def read_parts(content: bytes) -> MimeParts:
     return MimeParts(tuple(found), whole=True)
 
 
-def _walk(entity: bytes, number: str, depth: int) -> Iterator[MimePart | None]:
+def _walk(entity: bytes, number: str, depth: int) -> Iterator[ShownPart | None]:
     """Yield the parts of an entity; None: there are parts that are too deep."""
     header, body = _split(entity)
     told = _facts(header)
@@ -100,8 +100,8 @@ def _without_line_end(octets: bytes) -> bytes:
     return octets.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _leaf(told: Message, body: bytes, number: str) -> MimePart:
-    return MimePart(
+def _leaf(told: Message, body: bytes, number: str) -> ShownPart:
+    return ShownPart(
         number=number,
         kind=told.get_content_type(),
         charset=_charset(told),

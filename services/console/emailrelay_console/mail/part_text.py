@@ -5,7 +5,7 @@ import codecs
 from typing import NamedTuple
 
 from emailrelay.printable import printable
-from emailrelay_console.mail.mime_parts import MimePart
+from emailrelay_console.mail.mime_parts import ShownPart
 
 MOST_CHARACTERS = 100_000
 MOST_LINES = 5_000
@@ -24,7 +24,7 @@ class PartText(NamedTuple):
     whole: bool
 
 
-def shown_text(part: MimePart) -> PartText:
+def shown_text(part: ShownPart) -> PartText:
     """Return the text for people: lines of printable characters."""
     text, whole = decoded(part, MOST_CHARACTERS)
     lines = text.replace("\r\n", "\n").split("\n")
@@ -35,7 +35,7 @@ def shown_text(part: MimePart) -> PartText:
     )
 
 
-def decoded(part: MimePart, most: int) -> PartText:
+def decoded(part: ShownPart, most: int) -> PartText:
     """Return the text without its encodings. What cannot be decoded stays, or has a sign."""
     # An octet takes four characters of base64 or three of quoted-printable; a character, four
     # octets at most.
@@ -44,7 +44,7 @@ def decoded(part: MimePart, most: int) -> PartText:
     return PartText(text[:most], len(text) <= most and len(part.octets) <= most * 16)
 
 
-def _octets(part: MimePart, most: int) -> bytes:
+def _octets(part: ShownPart, most: int) -> bytes:
     encoded = part.octets[:most]
     match part.encoding:
         case "base64":
