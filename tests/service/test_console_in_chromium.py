@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -272,7 +273,7 @@ def test_a_message_is_tried_given_up_started_again_and_deleted(scene: Scene, ann
         if state == "deferred":
             scene.forwarder.hear("deferred", min(number, 3), id=message)
         ann.open(f"/message/{message}")
-        until(lambda state=state: _again(ann, state), f"it is {state}")
+        until(partial(_again, ann, state), f"it is {state}")
         ann.find(f'button[value="{action}"]').click()
         if question:
             ann.until_words(question)

@@ -18,7 +18,7 @@ from emailrelay.queue.time_line import drop_words, last_words
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry, QueueView
 from emailrelay.terminal.human import when
-from emailrelay_console.mail.mime_parts import ShownPart, MimeParts, read_parts
+from emailrelay_console.mail.mime_parts import MimeParts, ShownPart, read_parts
 from emailrelay_console.mail.part_text import PartText, shown_text
 from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.store_holder import StoreHolder
