@@ -259,19 +259,24 @@ def test_a_message_is_read_acted_on_and_downloaded(scene: Scene, ann: Chromium) 
         ann.until_words(words)
 
 
-def test_a_message_is_tried_given_up_started_again_and_deleted(scene: Scene, ann: Chromium) -> None:
-    message = scene.send("Last words", "later-lou@y.test")
-    for number, (state, action, question, done) in enumerate(
-        (
-            ("deferred", "flush", "", "Due now: 1 message"),
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("deferred", "flush", "", "Due now: 1 message")],
+        [
             ("deferred", "fail", "Give up 1 message?", "Given up: 1 message"),
             ("failed", "retry", "", "Due now, with a new schedule: 1 message"),
-            ("deferred", "delete", "Delete 1 message for good?", "Deleted: 1 message"),
-        ),
-        start=1,
-    ):
-        if state == "deferred":
-            scene.forwarder.hear("deferred", min(number, 3), id=message)
+        ],
+        [("deferred", "delete", "Delete 1 message for good?", "Deleted: 1 message")],
+    ],
+    ids=["retry now", "give up and start again", "delete"],
+)
+def test_one_message_is_changed(
+    scene: Scene, ann: Chromium, steps: list[tuple[str, str, str, str]]
+) -> None:
+    message = scene.send("Last words", f"later-{steps[0][1]}@y.test")
+    scene.forwarder.hear("deferred", id=message)
+    for state, action, question, done in steps:
         ann.open(f"/message/{message}")
         until(partial(_again, ann, state), f"it is {state}")
         ann.find(f'button[value="{action}"]').click()
