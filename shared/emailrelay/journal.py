@@ -194,6 +194,11 @@ class History(NamedTuple):
     notice: Notified | None = None
     """The last line about a notification; None while ``notified`` is False, or if it is lost."""
 
+    @property
+    def wanted_now(self) -> bool:
+        """True if the operator made it due (flush, retry or release), and no try came after."""
+        return self.next_attempt is None and (self.attempts > 0 or self.released)
+
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
         """Return the recipients without a final reply of a server, each once."""
         if not self.delivered and not self.refused:  # nearly always, and called several times

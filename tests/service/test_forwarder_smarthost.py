@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,9 +10,11 @@ from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
+from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay_forwarder.server import connection_limit, connection_queue, idle_sessions
+from emailrelay.store.memory import MemoryStore
+from emailrelay_forwarder.server import breaker, connection_limit, connection_queue, idle_sessions
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
@@ -90,6 +92,40 @@ async def test_server_is_found_to_be_back_and_its_mail_is_due() -> None:
             await office.until(Delivered)
         assert await office.history(message) is None
     assert len(office.events(SmarthostBack)) == 1
+
+
+@pytest.mark.parametrize("obeyed", [MemoryStore.flush, MemoryStore.retry])
+async def test_message_that_the_operator_made_due_is_tried_in_spite_of_the_pause(
+    obeyed: Callable[[MemoryStore, QueueId], Awaitable[bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST", 60.0)
+    port = closed_port()
+    office = Office(f"127.0.0.1:{port}")
+    message = await office.put()
+    assert isinstance(await office.forward(message), Defer)
+    async with SmtpPeer(port=port):
+        assert await obeyed(office.store, message)
+        assert isinstance(await office.forward(message), Done)
+        await office.forwarding.close()
+
+
+async def test_many_messages_that_the_operator_made_due_make_one_probe_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST", 60.0)
+    async with SmtpPeer({"greeting": "554 go away"}) as peer:
+        office = Office(peer.address)
+        messages = [await office.put() for _ in range(20)]
+        for message in messages:
+            assert isinstance(await office.forward(message), Defer)
+        assert peer.connections == 1
+        for message in messages:
+            assert await office.store.flush(message)
+        forwarding = [asyncio.create_task(office.forward(message)) for message in messages]
+        for each in forwarding:
+            assert isinstance(await each, Defer)
+        assert peer.connections == 2
+        await office.forwarding.close()
 
 
 async def test_many_tasks_make_one_connection_to_a_dead_server() -> None:

@@ -69,7 +69,11 @@ class Attempts:
         message = as_it_is(claim)
         if self._rules.filters is not None:
             # The filters do not run for mail that would be turned away.
-            self._open_routes.turn_away_if_paused(self.groups(claim, claim.envelope))
+            groups = self.groups(claim, claim.envelope)
+            if claim.history.wanted_now:
+                for group in groups:
+                    await self._open_routes.route(group).tried_now()
+            self._open_routes.turn_away_if_paused(groups)
             message, verdict = await self._rules.filters.run(claim, self._report)
             progress.stop_run = verdict.stop_run
             refused = {each.address: each.reply for each in verdict.refused}
@@ -106,6 +110,8 @@ class Attempts:
         try:
             route = self._open_routes.route(group)
             progress.peer = route.smarthosts[0].name
+            if message.claim.history.wanted_now:
+                await route.tried_now()
             route.turn_away_if_paused()
             await route.gate.permit()
         except NoRoute as error:

@@ -30,6 +30,11 @@ class Breaker:
         pause = min(longest, first * 2.0 ** min(self.failures - 1, 16))
         return pause * (1 - SPREAD * chance)
 
+    @property
+    def shortest(self) -> float:
+        """The first pause after the last kind of trouble (seconds); 0: there is no trouble."""
+        return 0.0 if self.trouble is None else _pauses(self.trouble)[0]
+
     def try_again(self) -> None:
         """Let mail through again. Only an answer for a message shows that the trouble is over."""
         self.trouble = None

@@ -41,6 +41,12 @@ class OpenRoute:
                 return
         self.smarthosts[-1].pause.check()
 
+    async def tried_now(self) -> None:
+        """Probe the servers in turn until one can be used. See ``ServerPause.tried_now``."""
+        for smarthost in self.smarthosts:
+            if self.trouble:
+                await smarthost.pause.tried_now()
+
 
 class OpenRoutes:
     """All routes in use. ``recovered``: see ``ServerPause``."""

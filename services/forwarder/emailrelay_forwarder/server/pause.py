@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine
 from random import random
 
@@ -59,6 +60,10 @@ class ServerPause:
         """The trouble reported last; empty: it is over."""
         self._probe: asyncio.Task[None] | None = None
         self._try_now = asyncio.Event()
+        self._tried = asyncio.Event()
+        """Set at the end of each attempt of the probe."""
+        self._next_wish = 0.0
+        """The time from which a wish makes a probe again."""
 
     @property
     def active(self) -> bool:
@@ -121,6 +126,22 @@ class ServerPause:
         """Probe at once: the operator asks for it, or a network came up."""
         self._try_now.set()
 
+    async def tried_now(self) -> None:
+        """Probe at once for a message that the operator made due, and wait for the result.
+
+        One message at a time does so, and the next one after the first pause of a trouble of this
+        kind: many messages make no storm, and lock no account. For the others this does nothing.
+        """
+        if self._probe is None or self._loop.time() < self._next_wish:
+            return
+        self._next_wish = math.inf
+        try:
+            self._tried.clear()
+            self.try_now()
+            await self._tried.wait()
+        finally:
+            self._next_wish = self._loop.time() + self._breaker.shortest
+
     async def close(self) -> None:
         """End the probe."""
         if (probe := self._probe) is not None:
@@ -162,8 +183,10 @@ class ServerPause:
                     pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
                     step = trouble.step
                     self._tell_of(trouble)
+                    self._tried.set()
         finally:
             self._probe = None
+            self._tried.set()
             self._breaker.try_again()
         if session is not None:
             self._opened(session)
