@@ -142,6 +142,23 @@ def test_an_existing_file_is_replaced_only_by_force(
     assert (file.parent / "emailrelay.toml.old").read_text() == "workers = 2\n"
 
 
+@pytest.mark.parametrize("option", [True, False], ids=["--config", "variable"])
+def test_the_next_command_names_the_file_of_the_option(
+    file: Path, capsys: pytest.CaptureFixture[str], *, option: bool
+) -> None:
+    other = file.with_name("other.toml")
+    named = ["--config", str(other)] if option else []
+
+    assert (
+        main(["init", "--smarthost=x", "--account=none", "--clients=local", "--no-doctor", *named])
+        == 0
+    )
+
+    told = capsys.readouterr().out.splitlines()
+    check = f"next: emailrelay-config check --config {other}"
+    assert (check if option else "next: emailrelay-config check") in told
+
+
 def test_a_file_with_comments_only_is_replaced_and_kept(file: Path) -> None:
     file.write_text("# size = 7\n\n")
 

@@ -146,12 +146,16 @@ def check_password(text: str) -> str:
     return password
 
 
-def steps(answers: Answers, written: Sequence[str], machine: str) -> list[str]:
-    """Return the lines about the result and the next steps."""
+def steps(answers: Answers, written: Sequence[str], machine: str, *, config: str = "") -> list[str]:
+    """Return the lines about the result and the next steps.
+
+    ``config``: the settings file, if an option named it; the next command needs that option too.
+    """
     lines = [f"written: {path}" for path in written]
     if host_name.is_short(machine):
         lines.append(f"next: {host_name.advice(machine)}")
-    lines.append("next: emailrelay-config check")
+    named = f" --config {config}" if config else ""
+    lines.append(f"next: emailrelay-config check{named}")
     if answers.networks:
         lines.append(
             "other hosts can log in: emailrelay-passwd makes their lines in the secrets file"
