@@ -175,6 +175,16 @@ async def test_torn_and_foreign_lines_hide_no_others(spool: SpoolOpener) -> None
         assert await has(store, after)
 
 
+@pytest.mark.parametrize("text", ["<>", "*"])
+async def test_text_without_a_needle_tells_of_no_damage(spool: SpoolOpener, text: str) -> None:
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        bounce = record(1, MIDDAY)._replace(sender=Address(""))
+        fill(spool, [bounce])
+        assert await ids(store, text) == [bounce.id]
+        assert await unread(store, HistoryQuery(text=text)) == {}
+
+
 async def test_line_without_end_is_passed_over(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
