@@ -246,6 +246,13 @@ def test_misspelt_command_gets_a_suggestion(
     assert capsys.readouterr().err == f"emailrelay-queue: {word}: no such command; {advice}\n"
 
 
+def test_misspelt_grouping_is_told_with_those_that_there_are(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("list", "--by", "reples") == 64
+    assert "--by: reples: no grouping; write reply, " in capsys.readouterr().err
+
+
 def test_trace_of_mail_in_the_store_says_that_it_has_not_ended(
     mail: Mail, capsys: pytest.CaptureFixture[str]
 ) -> None:
