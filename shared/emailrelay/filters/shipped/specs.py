@@ -116,7 +116,7 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
     if name in tables:
         return tables[name]
     choices = f"write {instead}, or the name of a table [[{kind}]] in the settings file"
-    known = f"({', '.join(tables)})" if tables else "(there is none now)"
+    known = f"({', '.join(tables)})" if tables else "(there is none)"
     raise ConfigError([f"filter {spec}: {choices} {known}"])
 
 
