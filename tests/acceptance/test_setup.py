@@ -315,7 +315,8 @@ def test_machine_without_systemd_gets_no_units_and_the_commands_to_start(
     assert told.status == 0
     assert not machine.at(UNIT).exists()
     assert [line for line in told.lines if "does not run systemd" in line]
-    lines = dict(reversed(x.split(f" -- {BIN_DIR}/emailrelay-")) for x in told.lines if " -- " in x)
+    parts = [line.partition(f" -- {BIN_DIR}/emailrelay-") for line in told.lines if " -- " in line]
+    lines = {service: before for before, _, service in parts}
     assert sorted(lines) == ["filterd", "forwarder", "receiver"]
     # runuser would stay the parent, and keep signals from the service.
     assert all(line.startswith("    setpriv --reuid=emailrelay ") for line in lines.values())
