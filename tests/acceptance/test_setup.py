@@ -178,8 +178,18 @@ def test_undo_puts_everything_back(machine: Elsewhere) -> None:
     assert machine.files() == before
     assert machine.at("/etc/passwd").read_text() == users
     assert "emailrelay" not in machine.at("/etc/group").read_text()
+    share = machine.at("/usr/local/share")
+    assert [str(p.relative_to(share)) for p in share.rglob("*")] in ([], ["man"])
+    assert not machine.at("/etc/fish").exists()
     again = machine.setup("--undo")
     assert (again.status, again.lines) == (0, ["Nothing to do."])
+
+
+def test_undo_leaves_folders_of_others(machine: Elsewhere) -> None:
+    page = machine.write("/usr/local/share/man/man1/another.1", ANOTHER)
+    machine.setup()
+    machine.setup("--undo")
+    assert page.read_text() == ANOTHER
 
 
 def test_undo_leaves_mail_secrets_and_edits_and_names_them(machine: Elsewhere) -> None:
@@ -305,9 +315,20 @@ def test_machine_without_systemd_gets_no_units_and_the_commands_to_start(
     assert told.status == 0
     assert not machine.at(UNIT).exists()
     assert [line for line in told.lines if "does not run systemd" in line]
-    assert f"    runuser -u emailrelay -- {BIN_DIR}/emailrelay-forwarder" in told.lines
-    receiver = next(line for line in told.lines if line.endswith("/emailrelay-receiver"))
-    assert "--ambient-caps=+net_bind_service" in receiver  # for port 25
+    parts = [line.partition(f" -- {BIN_DIR}/emailrelay-") for line in told.lines if " -- " in line]
+    lines = {service: before for before, _, service in parts}
+    assert sorted(lines) == ["filterd", "forwarder", "receiver"]
+    # runuser would stay the parent, and keep signals from the service.
+    assert all(line.startswith("    setpriv --reuid=emailrelay ") for line in lines.values())
+    assert "--ambient-caps=+net_bind_service" in lines["receiver"]  # for port 25
+
+
+def test_commands_to_start_have_the_optional_services_that_are_set_up(machine: Elsewhere) -> None:
+    machine.at("/usr/lib/systemd/systemd").unlink()
+    machine.write(SETTINGS, 'runtime_dir = "/run/emailrelay"\nconsole_auth = "/etc/x.auth"\n')
+    told = machine.setup()
+    for service in ("monitor", "console"):
+        assert [x for x in told.lines if x.endswith(f" -- {BIN_DIR}/emailrelay-{service}")], service
 
 
 def test_settings_that_are_made_are_not_to_be_made_again(machine: Elsewhere) -> None:

@@ -175,6 +175,16 @@ async def test_torn_and_foreign_lines_hide_no_others(spool: SpoolOpener) -> None
         assert await has(store, after)
 
 
+@pytest.mark.parametrize("text", ["<>", "*"])
+async def test_text_without_a_needle_tells_of_no_damage(spool: SpoolOpener, text: str) -> None:
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        bounce = record(1, MIDDAY)._replace(sender=Address(""))
+        fill(spool, [bounce])
+        assert await ids(store, text) == [bounce.id]
+        assert await unread(store, HistoryQuery(text=text)) == {}
+
+
 async def test_line_without_end_is_passed_over(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +198,8 @@ async def test_line_without_end_is_passed_over(
         assert await ids(store) == [second.id, first.id]
         assert await has(store, first.id)
         assert await has(store, second.id)
-        reason = (await unread(store, HistoryQuery(text="bob")))["2026-11-29.jsonl"]
+        # The word stands in no record: the first piece of the line would count as a damaged one.
+        reason = (await unread(store, HistoryQuery(text="zzz")))["2026-11-29.jsonl"]
         assert "without a line end" in reason
 
 

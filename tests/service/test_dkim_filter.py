@@ -226,7 +226,8 @@ async def test_example_of_the_page_does_what_it_says(desk: Desk, tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('filter = ["dkim:"]', r"nothing behind the colon for all tables.*\(none\)"),
+        ('filter = ["dkim:"]', r"dkim:: there is no table \[\[dkim\]\] in the settings"),
+        ('filter = ["header:k"]', r"a table \[\[header\]\] in the settings file \(there is none\)"),
         ('filter = ["dkim:k"]\n[[dkim]]\nname = "k"', r"domain.*is missing"),
         (
             '[[dkim]]\nname = "k"\ndomain = "a b"\nselector = "s"\nkey_file = "k"',

@@ -106,7 +106,7 @@ async def test_example_of_the_page_does_what_it_says(desk: Desk, tmp_path: Path)
     ("spec", "told"),
     [
         ("header:", r"write an edit such as add=NAME: TEXT, or the name of a table \[\[header"),
-        ("header:x", r"\(none\)"),
+        ("header:x", r"\(there is none\)"),
         ("header:put=A: 1", "there is no such edit; it can be remove, rename, set, add"),
         ("header:add=A", "must be one of add=NAME: TEXT"),
         ("header:remove=A: 1", "must be one of add=NAME: TEXT"),

@@ -244,7 +244,7 @@ def test_settings_file_has_the_table_that_a_spec_names(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ('filter = ["pipe:q"]\n[[pipe]]\nname = "p"\nprogram = "/bin/p"\n', r"\[\[pipe\]\].*\(p\)"),
-        ('filter = ["pipe:"]\n', r"filter pipe:: write a path.*\(none\)"),
+        ('filter = ["pipe:"]\n', r"filter pipe:: write a path.*\(there is none\)"),
         ('filter = ["pip:/bin/p"]\n', r"line 1.*there is no kind 'pip'.*pipe:PROGRAM"),
         ('filter = ["pipe:p"]\n[[pipe]]\nname = "p"\n', r"line 2.*program.*is missing"),
         ('[[pipe]]\nname = "p"\nprogram = "/p"\nmessage = 1\n', r"line 4.*did you mean messages"),

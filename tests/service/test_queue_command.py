@@ -246,6 +246,36 @@ def test_misspelt_command_gets_a_suggestion(
     assert capsys.readouterr().err == f"emailrelay-queue: {word}: no such command; {advice}\n"
 
 
+@pytest.mark.parametrize(
+    ("action", "state", "reason"),
+    [
+        ("fail", "failed", "has failed already"),
+        ("hold", "held", "is held already"),
+        ("retry", "ready", "is due already"),
+        ("release", "ready", "is not held"),
+        ("flush", "failed", "is not deferred"),
+    ],
+)
+def test_message_in_another_state_is_told_from_an_unknown_one(
+    mail: Mail, capsys: pytest.CaptureFixture[str], action: str, state: str, reason: str
+) -> None:
+    before = mail.states()
+    message = next(each for each, found in before.items() if found == state)
+    assert mail.run(action, message, "1.1.1") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"emailrelay-queue: 1.1.1: no such message to {action}",
+        f"emailrelay-queue: {message}: {reason}",
+    ]
+    assert mail.states() == before
+
+
+def test_misspelt_grouping_is_told_with_those_that_there_are(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("list", "--by", "reples") == 64
+    assert "--by: reples: no grouping; write reply, " in capsys.readouterr().err
+
+
 def test_trace_of_mail_in_the_store_says_that_it_has_not_ended(
     mail: Mail, capsys: pytest.CaptureFixture[str]
 ) -> None:

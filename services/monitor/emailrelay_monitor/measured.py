@@ -8,6 +8,7 @@ from emailrelay.metrics.gauges import Gauge, GaugeRule
 from emailrelay.process_state import AccountState, ProcessState
 from emailrelay.service_health import Found, HealthAnswer, Question, does_its_job, works
 from emailrelay.stage import Stage
+from emailrelay.terminal.output import counted
 from emailrelay_monitor.queue_counts import QueueCount
 
 
@@ -41,7 +42,7 @@ def store_judged(queue: QueueCount) -> HealthAnswer:
     if queue.trouble:
         return HealthAnswer(well=False, reason=queue.trouble)
     messages = sum(count.messages for count in queue.counts)
-    return HealthAnswer(well=True, reason=f"{messages} messages")
+    return HealthAnswer(well=True, reason=counted(messages, "message"))
 
 
 def _judged(

@@ -29,6 +29,13 @@ APPLIES_TO = {
     Action.DELETE: frozenset(State),
 }
 """The states that an action changes. Messages in other states are skipped."""
+_ALREADY = {
+    State.UNFILTERED: "is due already",
+    State.READY: "is due already",
+    State.DEFERRED: "is deferred already",
+    State.HELD: "is held already",
+    State.FAILED: "has failed already",
+}
 QUESTIONS = {
     Action.HOLD: "Hold {}?",
     Action.RELEASE: "Release {}?",
@@ -37,3 +44,11 @@ QUESTIONS = {
     Action.DELETE: "Delete {} for good?",
 }
 """Asked at a terminal, unless ids alone choose the messages. A flush harms nothing."""
+
+
+def misfit(action: Action, state: State) -> str | None:
+    """Say why an action does not apply to a message in this state; None: it applies."""
+    states = APPLIES_TO[action]
+    if state in states:
+        return None
+    return f"is not {next(iter(states))}" if len(states) == 1 else _ALREADY[state]

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from emailrelay.queue import search
-from emailrelay.queue.action import APPLIES_TO, GONE, QUESTIONS, Action
+from emailrelay.queue.action import APPLIES_TO, GONE, QUESTIONS, Action, misfit
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.options import TABLE_ROWS, selection
 from emailrelay.queue.place import look
 from emailrelay.queue.row import QueueRow, row
 from emailrelay.queue.selection import Selection
+from emailrelay.queue.state import state_of
 from emailrelay.queue.view_commands import print_rows, whole, with_count
 from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
 from emailrelay.terminal.confirm import confirmed
 from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.run_command import CommandLineError
@@ -43,7 +45,7 @@ def change(asked: Namespace) -> int:
         if not confirmed(question):
             return print_error("nothing was changed")
     problems = _done(asked, action, messages)
-    missed = sorted(narrowed.ids - problems.keys())
+    missed = _missed(asked, action, narrowed.ids - problems.keys())
     return _report(action, problems, missed, as_json=asked.json)
 
 
@@ -92,10 +94,23 @@ def _done(
     return apply(asked, action, messages)
 
 
+def _missed(asked: Namespace, action: Action, ids: frozenset[QueueId]) -> Mapping[QueueId, str]:
+    """Say of each message that was named and not found why the action does not apply to it."""
+    reasons = dict.fromkeys(sorted(ids), f"no such message to {action}")
+    if not ids:
+        return reasons
+    now = time.time()
+    with look(asked) as view:
+        for listed in view.listing(tuple(Stage), ids):
+            reason = misfit(action, state_of(listed.stage, listed.since, now))
+            reasons[listed.id] = reason or reasons[listed.id]
+    return reasons
+
+
 def _report(
     action: Action,
     problems: Mapping[QueueId, str | None],
-    missed: Sequence[QueueId],
+    missed: Mapping[QueueId, str],
     *,
     as_json: bool,
 ) -> int:
@@ -104,8 +119,8 @@ def _report(
     for message, problem in problems.items():
         if problem not in (None, GONE):
             print_error(f"{message}: {problem}")
-    for message in missed:
-        print_error(f"{message}: no such message to {action}")
+    for message, reason in missed.items():
+        print_error(f"{message}: {reason}")
     if as_json:
         for message, problem in problems.items():
             print_json({"id": message, "done": problem is None, "problem": problem})

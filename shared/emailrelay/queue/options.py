@@ -45,7 +45,7 @@ def add_by(parser: CommandLineParser) -> None:
     parser.add_argument(
         "--by",
         choices=list(Grouping),
-        type=Grouping,
+        type=_grouping,
         help="Count the messages in groups instead of listing them.",
     )
 
@@ -258,6 +258,13 @@ def _state(text: str) -> State:
         return State(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text}: no state; write {', '.join(State)}") from error
+
+
+def _grouping(text: str) -> Grouping:
+    try:
+        return Grouping(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text}: no grouping; write {', '.join(Grouping)}") from error
 
 
 def _age(text: str) -> float:

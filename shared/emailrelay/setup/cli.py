@@ -30,11 +30,12 @@ _STATUSES = (
     (78, "the services could not run the commands"),
 )
 _SERVICES = ("receiver", "filterd", "forwarder")
-_WITH_PORT_25 = (
-    f"setpriv --reuid={SERVICE_USER} --regid={SERVICE_USER} --init-groups"
-    " --inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
-)
-"""Becomes the user of the services, with the right that the units give: ports below 1024."""
+_OPTIONAL = {"monitor": "runtime_dir", "console": "console_auth"}
+"""Services that run only with a setting."""
+_AS_USER = f"setpriv --reuid={SERVICE_USER} --regid={SERVICE_USER} --init-groups"
+"""Becomes the user of the services and then the service: signals reach it, unlike with runuser."""
+_WITH_PORT_25 = f"{_AS_USER} --inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
+"""Also gives the right that the units give: ports below 1024."""
 _EXAMPLE = shipped.OURS / "emailrelay.toml"
 
 
@@ -178,7 +179,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield ""
     yield "Next:"
-    if not places.has_settings(machine):
+    settings = places.settings_of(machine)
+    if not settings:
         yield "  emailrelay-config init"
     yield "  emailrelay-config check"
     if machine.has_systemd:
@@ -186,8 +188,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         yield f"  systemctl enable --now {names}"
         return
     yield "  start these commands at boot, each in the foreground:"
-    for service in _SERVICES:
-        as_user = _WITH_PORT_25 if service == "receiver" else f"runuser -u {SERVICE_USER}"
+    for service in (*_SERVICES, *(each for each, needs in _OPTIONAL.items() if needs in settings)):
+        as_user = _WITH_PORT_25 if service == "receiver" else _AS_USER
         yield f"    {as_user} -- {bin_dir}/emailrelay-{service}"
 
 

@@ -10,6 +10,10 @@ from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 LOCAL = Path("/usr/local")
 _ELSEWHERE = {PurePosixPath("share/fish/vendor_completions.d"): Path("/etc/fish/completions")}
 """Folders that programs do not search below ``/usr/local``: fish does so only if XDG_DATA_DIRS says it."""
+_STAY = frozenset(
+    {Path("/"), Path("/etc"), LOCAL, LOCAL / "bin", LOCAL / "share", LOCAL / "share/man"}
+)
+"""Folders that stay when they are empty: each machine has them."""
 _SEARCHED = (LOCAL, Path("/usr"), Path("/"))
 
 
@@ -59,11 +63,13 @@ def set_up(machine: Machine, noun: str, links: Mapping[Path, Path]) -> SetupStep
 
 
 def take_down(machine: Machine, noun: str, links: Mapping[Path, Path]) -> SetupSteps:
-    """Yield the step that removes those of the links that are there."""
+    """Yield the step that removes those of the links that are there, and then empty folders."""
     present = [link for link, target in links.items() if machine.links_to(link) == target]
     if present:
         folders = ", ".join(sorted({str(link.parent) for link in present}))
         text = f"remove {len(present)} links to {noun} from {folders}"
+        if any(link.parent not in _STAY for link in present):
+            text += ", and the folders that are empty then"
         yield StepToTake(text, partial(_remove_all, machine, present))
 
 
@@ -89,5 +95,18 @@ def _make_all(machine: Machine, links: Mapping[Path, Path]) -> None:
 
 
 def _remove_all(machine: Machine, links: Iterable[Path]) -> None:
+    links = list(links)
     for link in links:
         machine.real(link).unlink(missing_ok=True)
+    for folder in {link.parent for link in links}:
+        _remove_empty(machine, folder)
+
+
+def _remove_empty(machine: Machine, folder: Path) -> None:
+    """Remove an empty folder and its parents as far as ``_STAY``."""
+    while folder not in _STAY:
+        try:
+            machine.real(folder).rmdir()
+        except OSError:  # others use it
+            return
+        folder = folder.parent

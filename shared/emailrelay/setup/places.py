@@ -28,21 +28,17 @@ def spool_of(machine: Machine) -> Path:
         SetupFailed: the settings file cannot be read, or is not TOML.
 
     """
-    named = _settings(machine).get("spool_dir")
+    named = settings_of(machine).get("spool_dir")
     return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
 
 
-def has_settings(machine: Machine) -> bool:
-    """Tell if the settings file sets anything; a new one has comments only.
+def settings_of(machine: Machine) -> Mapping[str, object]:
+    """Return what the settings file sets; a new one has comments only.
 
     Raises:
-        SetupFailed: the settings file is not TOML.
+        SetupFailed: the settings file cannot be read, or is not TOML.
 
     """
-    return bool(_settings(machine))
-
-
-def _settings(machine: Machine) -> Mapping[str, object]:
     if not machine.exists(SETTINGS):
         return {}
     try:

@@ -51,7 +51,9 @@ def _header(spec: str, rest: str, tables: FilterTables) -> HeaderFilter:
 
 
 def _dkim(spec: str, rest: str, tables: FilterTables) -> DkimFilter:
-    if rest or not tables.dkim:
+    if not tables.dkim:
+        raise ConfigError([f"filter {spec}: there is no table [[dkim]] in the settings file"])
+    if rest:
         key = _of_table(spec, rest, tables.dkim, "nothing behind the colon for all tables")
         return DkimFilter(spec, (key,))
     return DkimFilter(spec, tuple(tables.dkim.values()))
@@ -113,9 +115,9 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
     kind = spec.partition(":")[0]
     if name in tables:
         return tables[name]
-    known = ", ".join(tables) or "none"
-    choices = f"{instead}, or the name of a table [[{kind}]] in the settings file ({known})"
-    raise ConfigError([f"filter {spec}: write {choices}"])
+    choices = f"write {instead}, or the name of a table [[{kind}]] in the settings file"
+    known = f"({', '.join(tables)})" if tables else "(there is none)"
+    raise ConfigError([f"filter {spec}: {choices} {known}"])
 
 
 PARSERS: Mapping[str, _Parse] = MappingProxyType(

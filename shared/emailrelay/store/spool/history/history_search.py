@@ -202,7 +202,7 @@ def _found(
     found: list[PastMessage] = []
     unread = "" if block else _NO_END
     at = text.find(needle)
-    while at >= 0:
+    while 0 <= at < len(text):  # an empty needle is also found behind the last line
         begin = text.rfind(b"\n", 0, at) + 1
         end = text.find(b"\n", at)
         end = len(text) if end < 0 else end
