@@ -30,6 +30,14 @@ def pytest_configure() -> None:
     settings_file.looked_at = "/nonexistent/emailrelay.toml"
 
 
+@pytest.fixture(autouse=True)
+def _settings_file_of_the_tests() -> Iterator[None]:
+    """Undo what a command in this process does: it names its settings file to its children."""
+    before = os.environ[settings_file.VARIABLE]
+    yield
+    os.environ[settings_file.VARIABLE] = before
+
+
 _Factories: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 _USUAL: _Factories = {"asyncio": asyncio.new_event_loop}
 

@@ -16,7 +16,7 @@ from tests.acceptance.relay import Running, Service, until
 
 _MODULES = {
     f"emailrelay-{name}": f"emailrelay_{name}.cli"
-    for name in ("receiver", "filterd", "forwarder", "monitor")
+    for name in ("receiver", "filterd", "forwarder", "monitor", "console")
 }
 
 
@@ -26,8 +26,10 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _be(command: Sequence[str], log: Path, errors: Path) -> None:
+def _be(command: Sequence[str], log: Path, errors: Path, environment: dict[str, str]) -> None:
     """Run the service, in a process of its own."""
+    os.environ.clear()
+    os.environ.update(environment)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in enumerate((nothing, _opened(log), _opened(errors))):
@@ -50,7 +52,9 @@ class Forked(Service):
         if self.env is not None:
             return super().begin()
         command = [str(word) for word in self.command]
-        process = _context().Process(target=_be, args=(command, self.log, self.errors))
+        process = _context().Process(
+            target=_be, args=(command, self.log, self.errors, dict(os.environ))
+        )
         process.start()
         born = _Born(process)
         # It has its own session a moment later, and is stopped by that.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.command import ME, Command, Daemon, recording_sink
 from tests.acceptance.relay import BIN, HANG, ROOT, free_port
+from tests.service.console_browser import USERS
 
 from emailrelay.classic import rules, services
 from emailrelay.classic.command_line import parse
@@ -134,6 +135,11 @@ def test_a_reload_by_systemd_fails_before_the_signal_when_something_is_wrong(
     if unit.stem != "emailrelay":
         environment["EMAILRELAY_CONFIG"] = str(settings)
         environment["EMAILRELAY_RUNTIME_DIR"] = str(tmp_path)
+    if unit.stem == "emailrelay-console":
+        users = tmp_path / "console.auth"
+        users.write_text(USERS)
+        users.chmod(0o600)
+        environment["EMAILRELAY_CONSOLE_AUTH"] = str(users)
     for number, status in (("9", [0]), ("-9", [1, 78])):
         settings.write_text(
             f"size {number}\n"

@@ -1,6 +1,7 @@
 """The examples of docs/settings.md print what the page shows."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from tests.acceptance.relay import BIN, HANG, ROOT
 
 SESSIONS = blocks(ROOT / "docs" / "settings.md", "console")
 
+SHORT_NAME = re.compile("next: the name of this machine, .*, has no dot")
+"""A line of machines whose name has no dot; the page shows another one."""
+
 
 @pytest.mark.parametrize("session", SESSIONS, ids=range(len(SESSIONS)))
 def test_a_session_prints_what_the_page_shows(session: str, tmp_path: Path) -> None:
     environment = {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "EMAILRELAY_CONFIG": "",
+        "EMAILRELAY_DOMAIN": "mail.example.com",  # this machine's name may have no dot
         "PWD": str(tmp_path),
     }
     expected = session.replace("$PWD", str(tmp_path))
@@ -34,7 +39,8 @@ def test_a_session_prints_what_the_page_shows(session: str, tmp_path: Path) -> N
             check=False,
             timeout=HANG,
         )
-        printed += f"{line}\n" + "".join(f"{each.rstrip()}\n" for each in done.stdout.splitlines())
+        said = [each.rstrip() for each in done.stdout.splitlines() if not SHORT_NAME.match(each)]
+        printed += "".join(f"{each}\n" for each in (line, *said))
 
     assert printed == expected
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tests.service.receiving import HANG, Peer, Running, receiving, send_mail, settings
 
 from emailrelay.ack import Ack
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreError
@@ -91,6 +92,7 @@ async def test_what_was_said_and_sent_is_what_is_stored() -> None:
         body=Body.EIGHT_BIT,
         client="127.0.0.1",
         utf8=True,
+        arrival=ArrivalFacts(helo="client.test"),
     )
     received, _, rest = content.partition(b"\r\n\t")
     assert received == b"Received: from client.test ([127.0.0.1])"

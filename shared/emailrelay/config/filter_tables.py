@@ -60,7 +60,7 @@ class PipeSettings(Table):
     """The program. It gets the path of a content in each line of its standard input, and answers
     each with a line."""
 
-    arguments: tuple[str, ...] = Field(default=(), examples=[("--rules", "/etc/my-rules")])
+    arguments: tuple[str, ...] = Field(default=(), examples=[("-r", "/etc/my-rules")])
     """Its arguments."""
 
     messages: Count = 0

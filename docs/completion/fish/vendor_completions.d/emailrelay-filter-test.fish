@@ -51,13 +51,13 @@ function _shtab_emailrelay_filter_test_using
 end
 
 set -g _shtab_emailrelay_filter_test_commands
-set -g _shtab_emailrelay_filter_test_opts_with_value --config --from --message --timeout --to
+set -g _shtab_emailrelay_filter_test_opts_with_value --config --from --message --timeout --to -c
 
 complete -c emailrelay-filter-test -e
 complete -c emailrelay-filter-test -f
 
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l client -d 'Run them as client filters, whose exit codes have other meanings'
-complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file with the tables that filters name'
+complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l message -xka "(__fish_complete_path (commandline -ct))" -d 'The message; - for standard input'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l from -x -d 'The sender'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l to -x -d 'A recipient'

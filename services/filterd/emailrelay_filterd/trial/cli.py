@@ -17,6 +17,7 @@ from emailrelay.filters.spec import KINDS, check_side, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.command_line import CommandLineParser
+from emailrelay.terminal.common_options import CONFIG
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.run_command import CommandLineError
 from emailrelay_filterd.trial import trial
@@ -104,7 +105,7 @@ def parser() -> CommandLineParser:
         examples=(
             f"{PROGRAM} exit:0",
             f"{PROGRAM} --message mail.eml spam:127.0.0.1:783",
-            f"{PROGRAM} --config emailrelay.toml header:outgoing",
+            f"{PROGRAM} 'header:add=X-Relay: mail.example.com'",
         ),
     )
     parser.add_argument(
@@ -118,11 +119,7 @@ def parser() -> CommandLineParser:
         action="store_true",
         help="Run them as client filters, whose exit codes have other meanings.",
     )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="The settings file with the tables that filters name. [that of the services]",
-    )
+    parser.add_argument(*CONFIG.names, metavar=CONFIG.word, help=CONFIG.text)
     parser.add_argument(
         "--message", metavar="FILE", help="The message; - for standard input. [an example]"
     )
