@@ -11,7 +11,8 @@
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --dist worksteal
+# Tests wait a good part of their time: three at a time keep two processors busy.
+PYTEST_ARGS ?= -n 3 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial

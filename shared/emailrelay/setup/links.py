@@ -10,6 +10,7 @@ from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 LOCAL = Path("/usr/local")
 _ELSEWHERE = {PurePosixPath("share/fish/vendor_completions.d"): Path("/etc/fish/completions")}
 """Folders that programs do not search below ``/usr/local``: fish does so only if XDG_DATA_DIRS says it."""
+_FISH = Path("/etc/fish/completions")
 _STAY = frozenset(
     {Path("/"), Path("/etc"), LOCAL, LOCAL / "bin", LOCAL / "share", LOCAL / "share/man"}
 )
@@ -105,6 +106,8 @@ def _remove_all(machine: Machine, links: Iterable[Path]) -> None:
 def _remove_empty(machine: Machine, folder: Path) -> None:
     """Remove an empty folder and its parents as far as ``_STAY``."""
     while folder not in _STAY:
+        if folder == _FISH and len(list(machine.real(folder.parent).iterdir())) > 1:
+            return  # fish is installed, and the folder belongs to its package
         try:
             machine.real(folder).rmdir()
         except OSError:  # others use it
