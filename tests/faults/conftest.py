@@ -33,13 +33,19 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 _ON_REQUEST = {
     "test_bad_filters",
+    "test_bounces_killed",
     "test_clock",
+    "test_controls",
+    "test_crowds",
     "test_database_away",
     "test_database_full",
     "test_database_input",
     "test_database_leases",
     "test_database_standby",
     "test_database_statements",
+    "test_endless",
+    "test_large_spool",
+    "test_soak",
 }
 """Modules that take a minute each, and that few changes can break."""
 
