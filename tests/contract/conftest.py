@@ -4,15 +4,17 @@ A test that takes ``opener`` is for every store. A test in ``test_spool_*`` is f
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import LiteralString, NamedTuple
 
 import psycopg
 import pytest
+from _pytest.mark import ParameterSet
 from psycopg import sql
 from tests.contract.mail import Opener
 from tests.database_server import POOLER, give_back_database, the_pooler, the_server
+from tests.faults.extent import ALL
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
@@ -174,25 +176,35 @@ STORES = {
 }
 
 
-@pytest.fixture(params=STORES)
+_ON_REQUEST = {"pooled", "several"}
+"""Stores made of others, which take minutes; their own modules always run."""
+
+
+def _stores(names: Iterable[str]) -> list[ParameterSet]:
+    """Make parameters of names."""
+    asked = pytest.mark.skipif(not ALL, reason="takes minutes: FAULTS=short make test")
+    return [pytest.param(name, marks=[asked] if name in _ON_REQUEST else []) for name in names]
+
+
+@pytest.fixture(params=_stores(STORES))
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
     return STORES[request.param].opener(tmp_path)
 
 
-@pytest.fixture(params=[name for name, store in STORES.items() if store.shared])
+@pytest.fixture(params=_stores(name for name, store in STORES.items() if store.shared))
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store that several processes can open."""
     return STORES[request.param].opener(tmp_path)
 
 
-@pytest.fixture(params=[name for name, store in STORES.items() if store.verifies])
+@pytest.fixture(params=_stores(name for name, store in STORES.items() if store.verifies))
 def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store that can be verified."""
     return STORES[request.param].opener(tmp_path)
 
 
-@pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
+@pytest.fixture(params=_stores(name for name, store in STORES.items() if store.tokens))
 def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
     """Give each store of tokens: its opener, to be called once for each process."""
     opened = STORES[request.param].tokens

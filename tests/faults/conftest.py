@@ -32,20 +32,13 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 _ON_REQUEST = {
-    "test_bad_filters",
-    "test_bounces_killed",
-    "test_clock",
-    "test_controls",
-    "test_crowds",
-    "test_database_away",
-    "test_database_full",
-    "test_database_input",
-    "test_database_leases",
-    "test_database_standby",
-    "test_database_statements",
-    "test_endless",
-    "test_large_spool",
-    "test_soak",
+    f"test_{name}"
+    for name in (
+        *("bad_filters", "bounces_killed", "clock", "controls", "crowds", "database_away"),
+        *("database_cuts", "database_full", "database_input", "database_leases"),
+        *("database_standby", "database_statements", "endless", "failing_calls", "large_spool"),
+        *("poison", "soak", "store_cuts"),
+    )
 }
 """Modules that take a minute each, and that few changes can break."""
 
