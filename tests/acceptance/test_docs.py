@@ -54,7 +54,10 @@ NOT_OURS = MappingProxyType(
         "--silent": "swaks",
         "--tls": "swaks",
         "--to": "swaks, and emailrelay-queue",
+        "--init-groups": "setpriv",
         "--pdeathsig": "setpriv",
+        "--regid": "setpriv",
+        "--reuid": "setpriv",
     }
 )
 """Options in the text of a page that no command of ours has, or not in this sense, with their owners."""

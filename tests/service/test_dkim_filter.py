@@ -210,7 +210,8 @@ def shell(script: str, folder: Path) -> bytes:
 async def test_example_of_the_page_does_what_it_says(desk: Desk, tmp_path: Path) -> None:
     (section,) = re.findall(r"\n## DKIM signatures\n(.*?)\n## ", PAGE, re.DOTALL)
     make, print_records, toml = re.findall(r"```(?:sh|toml)\n(.*?)```", section, re.DOTALL)
-    await asyncio.to_thread(shell, make.replace("chown emailrelay", "chown root"), tmp_path)
+    here = make.replace("chown emailrelay", "chown root").replace("/etc/emailrelay", str(tmp_path))
+    await asyncio.to_thread(shell, here, tmp_path)
     printed = (await asyncio.to_thread(shell, print_records, tmp_path)).splitlines()
     file = tmp_path / "relay.toml"
     file.write_text(toml.replace("/etc/emailrelay", str(tmp_path)))
