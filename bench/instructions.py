@@ -77,8 +77,8 @@ def _send(relay: Ours, messages: int) -> None:
     while deliveries(log) < wanted:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{wanted - deliveries(log)} messages were not delivered")
-        time.sleep(0.2)  # smtp-sink tells nobody
-    time.sleep(_SETTLING)
+        time.sleep(0.2)  # smtp-sink gives no sign of a delivery
+    time.sleep(_SETTLING)  # the last settlements follow the last delivery
 
 
 def _tell_all(relay: Ours, what: str) -> None:

@@ -119,7 +119,7 @@ def _until(log: Path, wanted: int) -> None:
     while (missing := wanted - deliveries(log)) > 0:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{missing} messages were not delivered")
-        time.sleep(_LOOK)  # smtp-sink tells nobody
+        time.sleep(_LOOK)  # smtp-sink gives no sign of a delivery
 
 
 def spent(pids: Sequence[int]) -> Spent:
@@ -143,7 +143,7 @@ def _calls(pids: Sequence[int]) -> Generator[list[int]]:
         subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE, text=True) for pid in pids
     ]
     if perfs:
-        time.sleep(1.0)  # perf tells nobody when it begins
+        time.sleep(1.0)  # perf gives no sign when it begins
     yield counts
     for perf in perfs:
         perf.send_signal(signal.SIGINT)

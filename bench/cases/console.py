@@ -71,7 +71,7 @@ def _console(directory: Path) -> Generator[int]:
         while '"started"' not in log.read_text():
             if process.poll() is not None:
                 sys.exit(log.read_text())
-            time.sleep(0.1)
+            time.sleep(0.1)  # its log is read again: it tells its start there only
         yield process.pid
     finally:
         process.terminate()
@@ -88,7 +88,7 @@ def _pages(bench: Bench) -> Figures:
             re.search(r"still (being|to be) read", browser.get("/queue"))
             or browser.get("/queue").count("<tr>") < 2
         ):
-            time.sleep(1)
+            time.sleep(1)  # a look at the page costs CPU, so looks are rare
         filled, figures = cpu([process]) - began, dict[str, float]()
         for name, path in _PAGES.items():
             before = cpu([process])
@@ -118,9 +118,9 @@ def _browsers(bench: Bench) -> Figures:
         browser = _Browser()
         for _ in range(_BROWSERS):
             stack.callback(browser.live().close)
-        time.sleep(5)  # the first reading
+        time.sleep(5)  # reading the queue for the first time is not measured
         before = cpu([process])
-        time.sleep(_SECONDS)
+        time.sleep(_SECONDS)  # the time that is measured
         return {_SHARE: 100 * (cpu([process]) - before) / _SECONDS}
 
 
