@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NoReturn
 
-from bench import machine
+from bench import disk, machine
 from bench.case import STRANGERS, Bench, Case, Durability, Figures
 from bench.cases import ALL
 from bench.records import Record, read
@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="where spools and queues are made [the directory for temporary files]",
     )
+    parser.add_argument(
+        "--loop-disk",
+        action="store_true",
+        help="make them on an ext4 with a journal, in a file behind a loop device",
+    )
     return parser
 
 
@@ -104,16 +109,17 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
     rounds = arguments.rounds or (1 if arguments.short else 5)
     commit = machine.commit()
     began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    with contextlib.nullcontext() if arguments.let_sleep else machine.awake():
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.place) as made:
-            took = machine.fsync_time(Path(made))
-        print(f"an append of 4 KiB and its fsync take {took:.2f} ms", file=sys.stderr)
+    with contextlib.ExitStack() as held:
+        if not arguments.let_sleep:
+            held.enter_context(machine.awake())
+        place = held.enter_context(disk.made()) if arguments.loop_disk else arguments.place
+        print(_about_disk(place), file=sys.stderr)
         for turn in range(rounds):
             for case in cases:
                 scale = arguments.scale * (case.short or 1.0 if arguments.short else 1.0)
                 for name, columns in _turns(case, arguments, turn):
                     load = os.getloadavg()[0]
-                    figures = _once(case, name, columns[0], scale, arguments.place)
+                    figures = _once(case, name, columns[0], scale, place)
                     said = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
                     which = "" if name in STRANGERS else f" {columns[0]}"
                     print(f"{case.name} {turn + 1}/{rounds} {name}{which}: {said}", file=sys.stderr)
@@ -128,6 +134,12 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
                             load=load,
                             figures=figures,
                         )
+
+
+def _about_disk(place: Path | None) -> str:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as made:
+        took, kind = machine.fsync_time(Path(made)), disk.described(Path(made))
+    return f"{kind}; an append of 4 KiB and its fsync take {took:.2f} ms"
 
 
 def _turns(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 Figures = Mapping[str, float]
 """The figures of one contestant in one round, by name; the name says the unit."""
@@ -49,27 +50,51 @@ class Bound(enum.Enum):
     AT_MOST = "≤"
 
 
+class Verdict(enum.StrEnum):
+    """The words for a measured figure beside its goal."""
+
+    AIM = "aim met"
+    FLOOR = "floor met"
+    BELOW = "**below the floor**"
+
+
+class Wanted(NamedTuple):
+    """A floor that must hold, and the aim beyond it that the libraries allow."""
+
+    floor: float
+    aim: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """A goal for a figure of one contestant, by itself or divided by another contestant's."""
+    """A goal for a figure of one contestant, by itself or divided by another contestant's.
+
+    A single number is floor and aim in one.
+    """
 
     figure: str
     of: str = "ours"
     to: str = ""
     to_figure: str = ""
     bound: Bound = Bound.AT_LEAST
-    synced: float
-    log: float | None = None
+    synced: float | Wanted
+    log: float | Wanted | None = None
 
-    def wanted(self, durability: Durability) -> float:
-        """Give the figure that this column asks for."""
+    def wanted(self, durability: Durability) -> Wanted:
+        """Give the figures that this column asks for."""
+        wanted = self.synced
         if durability is Durability.LOG and self.log is not None:
-            return self.log
-        return self.synced
+            wanted = self.log
+        return wanted if isinstance(wanted, Wanted) else Wanted(wanted, wanted)
 
-    def met(self, value: float, durability: Durability) -> bool:
-        """Tell whether the value is good enough."""
+    def verdict(self, value: float, durability: Durability) -> Verdict:
+        """Judge a measured value."""
         wanted = self.wanted(durability)
+        if self._reaches(value, wanted.aim):
+            return Verdict.AIM
+        return Verdict.FLOOR if self._reaches(value, wanted.floor) else Verdict.BELOW
+
+    def _reaches(self, value: float, wanted: float) -> bool:
         return value >= wanted if self.bound is Bound.AT_LEAST else value <= wanted
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.case import Case, Durability, Goal
+from bench.case import Case, Durability, Goal, Wanted
 from bench.figures import spread
 from bench.records import Record, outcome, values
 
@@ -28,22 +28,27 @@ _TITLES = {Durability.SYNCED: "Synced files", Durability.LOG: "Write-ahead log"}
 def goals(
     cases: Iterable[Case], records: Sequence[Record], durability: Durability
 ) -> Iterator[str]:
-    """Give the table of goals: wanted and measured figures, and the verdicts."""
-    yield "| case | figure | goal | median (range) | rounds | scale | |"
-    yield "|---|---|---|---|---|---|---|"
+    """Give the table of goals: wanted and measured figures, the highest load, and the verdicts."""
+    yield "| case | figure | floor / aim | median (range) | rounds | scale | load | |"
+    yield "|---|---|---|---|---|---|---|---|"
     for case in cases:
-        scales = sorted({record.scale for record in records if record.case == case.name})
+        mine = [record for record in records if record.case == case.name]
+        scales = sorted({record.scale for record in mine})
+        load = number(max((record.load for record in mine), default=0))
         for goal in case.goals:
             found = outcome(records, case=case.name, goal=goal)
             if found is None:
                 continue
-            wanted = f"{goal.bound.value} {goal.wanted(durability):g}"
+            wanted = f"{goal.bound.value} {_either(goal.wanted(durability))}"
             measured = f"{number(found.median)} ({number(found.least)}-{number(found.most)})"
             scale = ", ".join(f"{scale:g}" for scale in scales)
-            verdict = "met" if goal.met(found.median, durability) else "**missed**"
-            if verdict == "met" and max(scales) < 1:
-                verdict = "met with less mail"  # a goal is about the whole case
-            yield f"| {case.words} | {_asked(goal)} | {wanted} | {measured} | {found.rounds} | {scale} | {verdict} |"
+            verdict = goal.verdict(found.median, durability)
+            cells = (case.words, _asked(goal), wanted, measured, found.rounds, scale, load, verdict)
+            yield f"| {' | '.join(map(str, cells))} |"
+
+
+def _either(wanted: Wanted) -> str:
+    return f"{wanted.floor:g}" + (f" / {wanted.aim:g}" if wanted.aim != wanted.floor else "")
 
 
 def _asked(goal: Goal) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from bench.case import Bench, Case, Figures, Goal
+from bench.case import Bench, Case, Figures, Goal, Wanted
 from bench.load import KIB, MIB, Load, size, warm_up
 from bench.machine import CPUS, cpu
 from bench.peers import HELD, Peer, ours, postfix
@@ -31,8 +31,7 @@ def _postfix(bench: Bench, load: Load) -> Figures:
         return taken(peer, load.scaled(bench.scale))
 
 
-def _case(load: Load, synced: float, log: float, short: float | None = None) -> Case:
-    goals = (Goal(figure=RATE, to="postfix", synced=synced, log=log),) if synced else ()
+def _case(load: Load, *goals: Goal, short: float | None = None) -> Case:
     return Case(
         name=f"accept-{size(load.octets).replace(' ', '')}-{load.sessions}{'' if load.keep else '-one'}",
         words=f"accept {load.words}",
@@ -42,9 +41,13 @@ def _case(load: Load, synced: float, log: float, short: float | None = None) -> 
     )
 
 
+def _rate(synced: tuple[float, float], log: tuple[float, float]) -> Goal:
+    return Goal(figure=RATE, to="postfix", synced=Wanted(*synced), log=Wanted(*log))
+
+
 def _with_workers(load: Load) -> Case:
     """One process for each CPU, since Postfix starts as many as it needs."""
-    case = _case(load, 0, 0)
+    case = _case(load)
     return replace(
         case,
         name=f"{case.name}-workers",
@@ -59,19 +62,19 @@ def _load(messages: int, octets: int, sessions: int, *, keep: bool = True) -> Lo
 
 def reception(sessions: int, *, keep: bool) -> Case:
     """Return the case with this many sessions, at a count of messages that takes as long as any."""
-    return _case(_load(4000 if sessions > 1 else 1500, 10 * KIB, sessions, keep=keep), 0, 0)
+    return _case(_load(4000 if sessions > 1 else 1500, 10 * KIB, sessions, keep=keep))
 
 
 CASES = (
-    _case(_load(1500, 10 * KIB, 1), 1.2, 2, 0.3),
-    _case(_load(4000, 10 * KIB, 20), 1.8, 3.5, 0.3),
-    _case(_load(4000, 10 * KIB, 100), 2.4, 4, 0.3),
-    _case(_load(1500, 10 * KIB, 1, keep=False), 1.0, 1.5),
-    _case(_load(4000, 10 * KIB, 20, keep=False), 1.2, 1.5, 0.3),
-    _case(_load(4000, 10 * KIB, 100, keep=False), 1.2, 1.7),
-    _case(_load(4000, KIB, 20), 0, 0),
-    _case(_load(400, MIB, 20), 2.3, 2.3, 0.3),
-    _case(_load(24, 25 * MIB, 4), 1.9, 1.9, 0.5),
+    _case(_load(1500, 10 * KIB, 1), _rate((1.2, 1.5), (2, 3)), short=0.3),
+    _case(_load(4000, 10 * KIB, 20), _rate((1, 1.8), (1.5, 3)), short=0.3),
+    _case(_load(4000, 10 * KIB, 100), _rate((1.4, 2.4), (1.5, 3.5)), short=0.3),
+    _case(_load(1500, 10 * KIB, 1, keep=False), _rate((1, 1.2), (1.2, 1.6))),
+    _case(_load(4000, 10 * KIB, 20, keep=False), _rate((1, 1.2), (1.2, 1.6)), short=0.3),
+    _case(_load(4000, 10 * KIB, 100, keep=False), _rate((1, 1.2), (1.2, 1.6))),
+    _case(_load(4000, KIB, 20)),
+    _case(_load(400, MIB, 20), _rate((1.8, 2.3), (1.8, 2.3)), short=0.3),
+    _case(_load(24, 25 * MIB, 4), _rate((2.5, 3), (2.5, 3)), short=0.5),
     _with_workers(_load(4000, 10 * KIB, 20)),
     _with_workers(_load(4000, 10 * KIB, 100)),
 )

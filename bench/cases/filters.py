@@ -11,7 +11,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from bench.case import Bench, Case, Figures, Goal
+from bench.case import Bench, Case, Figures, Goal, Wanted
 from bench.cases.relay import RATE, relayed
 from bench.load import KIB, Load, warm_up
 from bench.peers import ours, postfix
@@ -101,7 +101,7 @@ CASES = (
             "fork and exec": _fork_and_exec,
         },
         goals=(
-            Goal(figure=RATE, of="program", to="postfix", synced=2),
+            Goal(figure=RATE, of="program", to="postfix", synced=Wanted(2, 3)),
             Goal(figure=RATE, of="program", to="fork and exec", to_figure=RUNS, synced=0.4),
             Goal(figure=RATE, of="net", to="none", synced=0.8),
             Goal(figure=RATE, of="pipe", to="none", synced=0.8),

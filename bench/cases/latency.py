@@ -54,12 +54,12 @@ CASES = (
         contestants={"ours": _ours, "postfix": _postfix},
         goals=(
             Goal(
-                figure=named(THROUGH, 0.5), to="postfix", bound=Bound.AT_MOST, synced=1.0, log=0.7
+                figure=named(THROUGH, 0.5), to="postfix", bound=Bound.AT_MOST, synced=1.0, log=0.8
             ),
             Goal(
-                figure=named(THROUGH, 0.99), to="postfix", bound=Bound.AT_MOST, synced=1.0, log=1.0
+                figure=named(THROUGH, 0.99), to="postfix", bound=Bound.AT_MOST, synced=0.8, log=0.6
             ),
-            Goal(figure=named(AFTER, 0.5), bound=Bound.AT_MOST, synced=1.0),
+            Goal(figure=named(AFTER, 0.5), bound=Bound.AT_MOST, synced=1.0, log=0.7),
         ),
         short=0.5,
     ),
