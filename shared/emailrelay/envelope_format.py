@@ -10,7 +10,6 @@ the first lines after it: the Message-ID, and the facts about the session as JSO
 """
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,19 +21,18 @@ from emailrelay.message_id import kept
 
 FORMAT = "#2821.8"
 _KNOWN_FORMATS = frozenset(f"#2821.{n}" for n in range(3, 9))
-_PREFIX = "X-MailRelay-"
 _END_MARK = b"\nX-MailRelay-End:"
 _MESSAGE_ID = b"X-MailRelay-MessageId: "
 _ARRIVAL = "Arrival"
 _ARRIVAL_FIELD = b"X-MailRelay-Arrival: "
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
-_XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
+_NOT_PLAIN = re.compile(rb"[^!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _FOLDED = "ClientCertificate"
 """The only field of several lines: PEM."""
 _FOLD = "\r"
 """Marks a continued line while a file is read: no text has a CR then."""
-_FIELD = re.compile(rf"^{_PREFIX}([^:\r\n]*): ?(.*)\n", re.MULTILINE)
+_FIELD = re.compile(r"^X-MailRelay-([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
 
 
@@ -47,8 +45,7 @@ class EnvelopeFile(NamedTuple):
 
 def to_xtext(text: str) -> str:
     """Encode as xtext (RFC 3461 section 4)."""
-    octets = text.encode()
-    return "".join(chr(o) if _XTEXT_PLAIN.fullmatch(bytes((o,))) else f"+{o:02X}" for o in octets)
+    return _NOT_PLAIN.sub(lambda octet: b"+%02X" % ord(octet[0]), text.encode()).decode()
 
 
 def is_xtext(text: str) -> bool:
@@ -76,8 +73,30 @@ def write(envelope: Envelope) -> bytes:
         ValueError: a value holds a control character or line separator.
 
     """
-    lines = [f"{_PREFIX}{key}: {_safe(key, value)}\r\n" for key, value in _fields(envelope)]
-    octets = "".join(lines).encode()
+    certificate = envelope.client_certificate.removesuffix("\n")
+    folded = certificate.replace("\n", "\r\n ")
+    _refuse_unsafe(envelope, certificate)
+    local = "".join([f"X-MailRelay-To-Local: {each}\r\n" for each in envelope.to_local])
+    remote = "".join([f"X-MailRelay-To-Remote: {each}\r\n" for each in envelope.to_remote])
+    octets = (
+        f"X-MailRelay-Format: {FORMAT}\r\n"
+        f"X-MailRelay-Content: {envelope.body}\r\n"
+        f"X-MailRelay-From: {envelope.sender}\r\n"
+        f"X-MailRelay-ToCount: {len(envelope.to_local) + len(envelope.to_remote)}\r\n"
+        f"{local}{remote}"
+        f"X-MailRelay-Authentication: {to_xtext(envelope.authentication)}\r\n"
+        f"X-MailRelay-Client: {envelope.client}\r\n"
+        f"X-MailRelay-{_FOLDED}: {folded}\r\n"
+        f"X-MailRelay-MailFromAuthIn: {envelope.mail_from_auth_in}\r\n"
+        f"X-MailRelay-MailFromAuthOut: {envelope.mail_from_auth_out}\r\n"
+        f"X-MailRelay-ForwardTo: {to_xtext(envelope.forward_to)}\r\n"
+        f"X-MailRelay-ForwardToAddress: {envelope.forward_to_address}\r\n"
+        f"X-MailRelay-ClientAccountSelector: {envelope.account_selector}\r\n"
+        f"X-MailRelay-Utf8MailboxNames: {int(envelope.utf8)}\r\n"
+        "X-MailRelay-End: 1\r\n"
+    ).encode()
+    if envelope.message_id:
+        octets += b"%b%b\r\n" % (_MESSAGE_ID, envelope.message_id.encode())
     if envelope.arrival is not None:
         octets += _arrival_line(envelope.arrival)
     return octets
@@ -88,40 +107,31 @@ def _arrival_line(facts: ArrivalFacts) -> bytes:
     return journal_line.write(_ARRIVAL, arrival_facts.encode(facts))
 
 
-def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
-    yield "Format", FORMAT
-    yield "Content", envelope.body.value
-    yield "From", envelope.sender
-    yield "ToCount", str(len(envelope.recipients))
-    for address in envelope.to_local:
-        yield "To-Local", address
-    for address in envelope.to_remote:
-        yield "To-Remote", address
-    yield "Authentication", to_xtext(_one_line(envelope.authentication))
-    yield "Client", envelope.client
-    yield _FOLDED, envelope.client_certificate
-    yield "MailFromAuthIn", envelope.mail_from_auth_in
-    yield "MailFromAuthOut", envelope.mail_from_auth_out
-    yield "ForwardTo", to_xtext(_one_line(envelope.forward_to))
-    yield "ForwardToAddress", envelope.forward_to_address
-    yield "ClientAccountSelector", envelope.account_selector
-    yield "Utf8MailboxNames", "1" if envelope.utf8 else "0"
-    yield "End", "1"
-    if envelope.message_id:
-        yield "MessageId", envelope.message_id
+def _refuse_unsafe(envelope: Envelope, certificate: str) -> None:
+    """Look at all values at once; see ``write``."""
+    texts = "".join(
+        (
+            envelope.sender,
+            *envelope.to_local,
+            *envelope.to_remote,
+            envelope.authentication,
+            envelope.client,
+            certificate.replace("\n", ""),
+            envelope.mail_from_auth_in,
+            envelope.mail_from_auth_out,
+            envelope.forward_to,
+            envelope.forward_to_address,
+            envelope.account_selector,
+            envelope.message_id,
+        )
+    )
+    if _is_unsafe(texts):
+        raise ValueError("envelope: control character in a field")
 
 
-def _safe(key: str, value: str) -> str:
-    """Return the value as in the file; the lines of a certificate continue after one blank."""
-    if key != _FOLDED:
-        return _one_line(value)
-    return "\r\n ".join(_one_line(line) for line in value.removesuffix("\n").split("\n"))
-
-
-def _one_line(value: str) -> str:
-    if _UNSAFE.search(value):
-        raise ValueError(value)
-    return value
+def _is_unsafe(text: str) -> bool:
+    # Most texts are printable, and quickly checked.
+    return not text.isprintable() and _UNSAFE.search(text) is not None
 
 
 def parse(octets: bytes) -> EnvelopeFile:
@@ -183,7 +193,7 @@ def salvage(octets: bytes) -> Envelope | None:
 
 
 def _spoilt(address: str) -> bool:
-    return "\N{REPLACEMENT CHARACTER}" in address or bool(_UNSAFE.search(address))
+    return "\N{REPLACEMENT CHARACTER}" in address or _is_unsafe(address)
 
 
 def _split(octets: bytes) -> tuple[str, int]:
@@ -226,8 +236,7 @@ def _text(octets: bytes) -> str:
         text = octets.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
-    flat = text.replace("\n", "")
-    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and quickly checked
+    if _is_unsafe(text.replace("\n", "")):
         raise DamagedMessage("envelope: control character in a field")
     return text
 
@@ -276,6 +285,6 @@ def _decoded(value: str) -> str:
         text = from_xtext(value)
     except ValueError:
         return value
-    if _UNSAFE.search(text):
+    if _is_unsafe(text):
         raise DamagedMessage("envelope: control character in a field")
     return text

@@ -73,6 +73,9 @@ _FIELDS: Mapping[type[Event], tuple[str, ...]] = MappingProxyType(
 )
 """The fields that must be equal in the same trouble."""
 
+_CONCERNED = frozenset({*_FIELDS, Rejected, SessionTrouble, Stopping, Stopped})
+"""The kinds that can begin or end a period."""
+
 _Key: TypeAlias = tuple[type[Event], str]
 _CLIENTS: _Key = (MoreTrouble, "")
 _LATE = 0.01
@@ -117,6 +120,9 @@ class LogThrottle:
 
     def __call__(self, event: Event) -> None:
         """Report an event, or count it if the lines of its period are used up."""
+        if type(event) not in _CONCERNED and not self._periods:
+            self._report(event)
+            return
         now = self._clock()
         stops = isinstance(event, Stopping | Stopped)
         if stops or now >= self._next_end:

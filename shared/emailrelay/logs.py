@@ -141,11 +141,12 @@ def line_reporter(
     function: no line is divided between two writes.
     """
     levels = list(Level)
-    told = frozenset(levels[levels.index(least) :])
+    told = {level: level.value for level in levels[levels.index(least) :]}
     output = _Output(descriptor)
 
     def report(event: Event) -> None:
-        if event.level not in told:
+        level = told.get(event.level)
+        if level is None:
             return
         if masking is not None:
             event = masking(event)
@@ -154,8 +155,8 @@ def line_reporter(
         line: LogLine = {}
         if timed:
             line["timestamp"] = _written(datetime.now(UTC))
-        line.update(level=event.level.value, event=event.name, service=service)
-        line["pid"] = own_pid()
+        line["level"], line["event"] = level, event.name
+        line["service"], line["pid"] = service, own_pid()
         for field in event.shown():
             line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
@@ -171,9 +172,10 @@ def line_reporter(
 
 def field_value(value: object) -> object:
     """Return a field for a line: of bounded length, and without control characters."""
-    if type(value) is str and len(value) <= FIELD_LIMIT and value.isprintable():  # most of them
-        return value
-    if value is None or isinstance(value, int):
+    if type(value) is str:
+        if len(value) <= FIELD_LIMIT and value.isprintable():  # most of them
+            return value
+    elif value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return round(value, 6)

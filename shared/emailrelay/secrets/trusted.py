@@ -31,6 +31,8 @@ class TrustedClients:
 
 def lies_in(client: str, networks: tuple[TrustedNetwork, ...]) -> bool:
     """Tell whether an IP address lies in one of the networks; False for a unix socket's path."""
+    if not networks:  # nearly always, and asked for each connection
+        return False
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:

@@ -1,8 +1,10 @@
 """A connection to a client: aiosmtpd's protocol class, with its own reading of input and content.
 
-aiosmtpd provides the protocol, with the session's task and flow control for replies. These are the
-differences and their reasons (aiosmtpd 1.4.6):
+From the protocol class comes the flow control for replies. These are the differences and their
+reasons (aiosmtpd 1.4.6):
 
+* A new connection prepares nothing of aiosmtpd's dialogue, and no stream of asyncio: neither would
+  be used, and they cost a session more than all of its own objects.
 * Octets go into one buffer that all connections share. From there a command line goes to the
   dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by
   line into memory.
@@ -12,20 +14,18 @@ differences and their reasons (aiosmtpd 1.4.6):
 """
 
 import asyncio
-import logging
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from asyncio.streams import FlowControlMixin
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
 
+from emailrelay.running_loop import running_loop
 from emailrelay.store.base import CHUNK
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.handshake import shake_hands
-
-# Its lines hold raw commands, and each costs time even if it goes nowhere. Our log is the events.
-logging.getLogger("mail.log").disabled = True
 
 
 class WireUser(Protocol):
@@ -107,12 +107,11 @@ class Inlet(asyncio.BufferedProtocol):
 class ClientWire(SMTP):
     """One connection to a client."""
 
-    def __init__(self, user: WireUser, *, hostname: str) -> None:
+    def __init__(self, user: WireUser) -> None:
         """Wait for ``inlet`` to be connected."""
-        loop = asyncio.get_running_loop()
-        # aiosmtpd wants a handler with hooks; this object has none: see ``__dir__``.
-        super().__init__(self, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
-        self.input = ClientInput(loop)
+        self.loop = running_loop()
+        FlowControlMixin.__init__(self, self.loop)  # no other constructor: see above
+        self.input = ClientInput(self.loop)
         self.inlet = Inlet(self)
         """The protocol for the transport."""
         self.heard_anything = False
@@ -123,10 +122,8 @@ class ClientWire(SMTP):
         self._encrypted = False
         self._take: Callable[[memoryview], bool] | None = None
         self._taken: asyncio.Future[None] | None = None
-
-    def __dir__(self) -> Iterable[str]:
-        """Hide everything: aiosmtpd searches each new session for commands and hooks by name."""
-        return ()
+        self._serving: asyncio.Task[None] | None = None
+        """Kept here, as the loop keeps no task alive."""
 
     # For the session.
 
@@ -157,7 +154,7 @@ class ClientWire(SMTP):
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the replies."""
-        await self._writer.drain()  # aiosmtpd gives its writer no public name
+        await self._drain_helper()  # asyncio gives it no public name outside of its streams
 
     def close(self) -> None:
         """Close the connection when everything is sent."""
@@ -217,9 +214,7 @@ class ClientWire(SMTP):
         # asyncio.
         self._link = cast("asyncio.Transport", transport)
         self.input.read_from(self._link)
-        super().connection_made(transport)
-        # aiosmtpd's own state of the dialogue is not used, and would cost memory.
-        self.session = self.envelope = None
+        self._serving = self.loop.create_task(self._user.serve())
         self._user.connected()
 
     def received(self, octets: memoryview) -> None:
@@ -240,17 +235,8 @@ class ClientWire(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection."""
         self._end(error)
-        # aiosmtpd's own method would cancel the task.
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        FlowControlMixin.connection_lost(self, error)  # aiosmtpd's own would cancel the task
         self._user.disconnected()
-
-    # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
-
-    def _handle_client(self) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - any coroutine will do
-        return self._user.serve()
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Start no timer: the session has time limits of its own."""
 
     # Inside.
 

@@ -1,9 +1,9 @@
 """The arguments of commands: read into values, or refused."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from emailrelay.dsn_request import Notify, RecipientRequest, Return
+from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import NULL_SENDER, Address, Body
 from emailrelay.envelope_format import is_xtext
 from emailrelay.reply import Reply
@@ -28,10 +28,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PATH = re.compile(
-    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no
-    # nested repetition, so that no input makes the match slow.
-    rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
-    rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
+    # A source route is read and ignored (RFC 5321 appendix C). What a repetition of a repetition has
+    # taken is never given back, so that no input makes the match slow.
+    rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}++|{_QUOTED})*+)"
+    rf"(?:@(?P<domain>{_ATOM}++|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
 _WORD = re.compile(r"[^ \t<>]+")
 _PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
@@ -48,8 +48,7 @@ class Refused(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailParameters:
+class MailParameters(NamedTuple):
     """The parameters of a MAIL command."""
 
     size: int | None = None
@@ -61,6 +60,9 @@ class MailParameters:
     give_back: Return | None = None
     envelope_id: str = ""
     """xtext (RFC 3461 section 4.4)."""
+
+
+NO_PARAMETERS = MailParameters()
 
 
 def longest_command(verb: bytes) -> int:
@@ -154,6 +156,8 @@ def _is_plausible(local: str, domain: str | None) -> bool:
 
 
 def _read_mail_parameters(words: list[str]) -> MailParameters:
+    if not words:
+        return NO_PARAMETERS
     size, body, utf8 = None, Body.UNKNOWN, False
     auth, give_back, envelope_id = "", None, ""
     for word, value in _read_parameters(words).items():
@@ -187,6 +191,8 @@ def _read_mail_parameters(words: list[str]) -> MailParameters:
 
 
 def _read_recipient_parameters(words: list[str]) -> RecipientRequest:
+    if not words:
+        return NO_WISHES
     notify, original = tuple[Notify, ...](), ""
     for word, value in _read_parameters(words).items():
         match word:

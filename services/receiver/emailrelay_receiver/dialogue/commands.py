@@ -10,7 +10,8 @@ from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
 from emailrelay_receiver.dialogue import access, replies
 from emailrelay_receiver.dialogue.arguments import (
-    MailParameters,
+    LONGEST_COMMAND,
+    NO_PARAMETERS,
     Refused,
     longest_command,
     read_chunk,
@@ -26,13 +27,13 @@ from emailrelay_receiver.dialogue.outcomes import (
     Outcome,
     ReceiveChunk,
     ReceiveContent,
+    Recipient,
     StartTls,
     VerifyAddress,
 )
 from emailrelay_receiver.dialogue.sasl import UNKNOWN_MECHANISM, decode
-from emailrelay_receiver.dialogue.verifier_answer import Remote
 
-_COMMAND = re.compile(rb"([^ \t]+)(?:[ \t]+(.*?)[ \t]*)?", re.DOTALL)
+_COMMAND = re.compile(rb"([^ \t]+)(?:[ \t]+(.*))?", re.DOTALL)
 _NOT_IMPLEMENTED = frozenset({b"EXPN", b"ETRN", b"TURN"})
 _HTTP = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
@@ -44,17 +45,18 @@ _ALWAYS = frozenset({b"HELO", b"EHLO", b"STARTTLS", b"NOOP", b"RSET", b"HELP", b
 
 def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome:
     """Take a command line without its line end and return what is to be done."""
-    match = _COMMAND.fullmatch(line)
+    match = _COMMAND.fullmatch(line.rstrip(b" \t"))
     verb = match[1].upper() if match else b""
     command = _COMMANDS.get(verb)
     if match is None or command is None:
         return _unknown(dialogue, verb)
-    if len(line) + 2 > longest_command(verb):
-        return _in_sync(verb, match[2] or b"", replies.TOO_LONG)
+    argument = match[2] or b""
+    if len(line) + 2 > LONGEST_COMMAND and len(line) + 2 > longest_command(verb):
+        return _in_sync(verb, argument, replies.TOO_LONG)
     if verb not in _ALWAYS and access.must_encrypt(dialogue.terms, dialogue.standing):
-        return _in_sync(verb, match[2] or b"", replies.ENCRYPT_FIRST)
+        return _in_sync(verb, argument, replies.ENCRYPT_FIRST)
     try:
-        return command(dialogue, match[2] or b"")
+        return command(dialogue, argument)
     except Refused as refusal:
         return refusal.reply
 
@@ -144,7 +146,7 @@ def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if access.must_log_in(dialogue.terms, dialogue.standing):
         return replies.LOG_IN_FIRST
     sender, parameters = read_sender(argument, lenient=dialogue.standing.lenient)
-    if not dialogue.extended and parameters != MailParameters():
+    if not dialogue.extended and parameters != NO_PARAMETERS:
         return replies.NEEDS_EHLO
     if parameters.auth and not dialogue.terms.possible:
         return Reply(555, "5.5.4 AUTH is not offered here")
@@ -179,10 +181,9 @@ def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     targets = dialogue.offer.aliases.resolve(recipient)
     if targets != (recipient,):
         return dialogue.aliased(recipient, request, targets)
-    asked = VerifyAddress(recipient, request)
     if dialogue.terms.verifies or dialogue.terms.asks_next:
-        return asked
-    return dialogue.verified(asked, Remote())
+        return VerifyAddress(recipient, request)
+    return dialogue.accept(recipient, Recipient(recipient, request=request))
 
 
 def _data(dialogue: SmtpDialogue, argument: bytes) -> Outcome:

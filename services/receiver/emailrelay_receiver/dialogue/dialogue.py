@@ -87,7 +87,11 @@ class SmtpDialogue:
             return Reply.of(250, f"2.1.5 {name}<{found.mailbox or asked.address}>")
         local = isinstance(found, Local)
         address = (found.mailbox if isinstance(found, Local) else found.address) or asked.address
-        self.mail.recipients[asked.address] = Recipient(address, local, asked.request)
+        return self.accept(asked.address, Recipient(address, local, asked.request))
+
+    def accept(self, given: Address, recipient: Recipient) -> Reply:
+        """Add a recipient under the address that the client gave."""
+        self.mail.recipients[given] = recipient
         return replies.RECIPIENT_OK
 
     def aliased(

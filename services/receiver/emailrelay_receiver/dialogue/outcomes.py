@@ -1,7 +1,7 @@
 """The outcomes of a command: the closed set of things that a session does for its dialogue."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from emailrelay.dsn_request import NO_WISHES, RecipientRequest
 from emailrelay.envelope import Address
@@ -75,8 +75,7 @@ Outcome: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """A recipient as the envelope has it."""
 
     address: Address

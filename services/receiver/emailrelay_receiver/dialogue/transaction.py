@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 
 from emailrelay.arrival_facts import ArrivalFacts
-from emailrelay.dsn_request import NO_WISHES, DsnRequest
+from emailrelay.dsn_request import NO_REQUEST, NO_WISHES, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay_receiver.dialogue.access import ClientStanding
-from emailrelay_receiver.dialogue.arguments import MailParameters
+from emailrelay_receiver.dialogue.arguments import NO_PARAMETERS, MailParameters
 from emailrelay_receiver.dialogue.outcomes import Recipient
 
-_NO_PARAMETERS = MailParameters()
 _LONGEST_NAME = 255
 """The most characters of a client's name that filters hear (RFC 5321 section 4.5.3.1.2)."""
 
@@ -19,7 +18,7 @@ class MailTransaction:
     """The commands since MAIL. Without a ``sender`` there is no transaction."""
 
     sender: Address | None = None
-    parameters: MailParameters = _NO_PARAMETERS
+    parameters: MailParameters = NO_PARAMETERS
     recipients: dict[Address, Recipient] = field(default_factory=dict[Address, Recipient])
     """By the address that the client gave, in order of arrival; a repeated one counts once."""
     chunked: bool = False
@@ -49,17 +48,17 @@ class MailTransaction:
 
     def dsn(self) -> DsnRequest:
         """Return the client's requests for delivery status notifications (RFC 3461)."""
+        wishes = {r.address: r.request for r in self.recipients.values() if r.request != NO_WISHES}
+        if not wishes and self.parameters is NO_PARAMETERS:
+            return NO_REQUEST
         return DsnRequest(
             give_back=self.parameters.give_back,
             envelope_id=self.parameters.envelope_id,
-            recipients={
-                r.address: r.request for r in self.recipients.values() if r.request != NO_WISHES
-            },
+            recipients=wishes,
         )
 
     def _addresses(self, *, local: bool) -> tuple[Address, ...]:
-        found = (r.address for r in self.recipients.values() if r.local is local)
-        return tuple(dict.fromkeys(found))
+        return tuple({r.address: None for r in self.recipients.values() if r.local is local})
 
     def _first_submitter(self, standing: ClientStanding) -> str:
         """Believe AUTH= of known clients only (RFC 4954 section 5)."""

@@ -51,7 +51,7 @@ class SmtpSession:
         self._log = SessionLog(
             context.report, context.refusal_log, shows_lines=context.logs_dialogue
         )
-        self.wire = ClientWire(self, hostname=context.offer.domain)
+        self.wire = ClientWire(self)
         self._standing = ClientStanding()
         self._dialogue = SmtpDialogue(
             context.offer,
