@@ -180,15 +180,16 @@ async def _transaction(
 
 
 async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
-    claim = message.claim
-
-    async def before_dot() -> None:
-        if not await claim.before_dot(session.peer):
-            raise NoLongerWanted("the client has gone")
-        progress.at_dot = True
-
     progress.in_content = True
-    reply = await session.content(message.content(), before_dot, _before_this(session, progress))
+    tail = await session.content(message.content())
+    before = _before_this(session, progress)
+    if before is not None and not before.come:
+        await before.wait()
+    session.check_dot()
+    if not await message.claim.before_dot(session.peer):
+        raise NoLongerWanted("the client has gone")
+    progress.at_dot = True
+    reply = await session.final_dot(tail)
     progress.in_content = progress.at_dot = False
     if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True
