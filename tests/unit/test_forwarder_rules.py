@@ -94,9 +94,9 @@ def test_what_follows_a_reply_is_noticed() -> None:
     reader = ReplyReader()
     reader.feed(b"354 go\r\n250 early\r\n")
     assert reader.take() == (354, "go")
-    assert not reader.empty
+    assert reader.waiting
     assert reader.take() == (250, "early")
-    assert reader.empty
+    assert not reader.waiting
 
 
 def test_an_endless_reply_ends_here() -> None:

@@ -1,6 +1,8 @@
 """One attempt: each route that the recipients need, and on each the first server that works."""
 
+import asyncio
 import traceback
+from collections.abc import Sequence
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
@@ -10,7 +12,7 @@ from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.routes import RouteGroup, by_route
 from emailrelay.store.base import Claim
-from emailrelay_forwarder.delivery.client_filter import Withheld
+from emailrelay_forwarder.delivery.client_filter import ClientFilters, Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress, deliver, stale
 from emailrelay_forwarder.delivery.local_mail import refusals, remote
 from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
@@ -42,11 +44,19 @@ class Attempts:
         """
         progress.began = self._rules.clock()
         try:
-            message = progress.message = await self._outgoing(claim, progress)
-            envelope = message.envelope
-            progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
-            if not (progress.replies and self._together(claim)):
-                await self._all_groups(message, progress)
+            message = as_it_is(claim)
+            if self._rules.filters is not None:
+                message = await self._filtered(claim, self._rules.filters, progress)
+            progress.message, envelope = message, message.envelope
+            if envelope.to_local:
+                progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
+            if progress.replies and self._together(claim):
+                return
+            groups = progress.groups = self.groups(claim, envelope)
+            if len(groups) == 1:
+                await self._group(message, groups[0], progress)
+            else:
+                await self._all_groups(message, groups, progress)
         except SessionError as trouble:
             progress.trouble = trouble
         except StoreError as error:
@@ -64,33 +74,29 @@ class Attempts:
         pending = remote(envelope, claim.history.pending(envelope))
         return by_route(self._rules.routes, envelope, pending)
 
-    async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
-        """Return the message to send: as client filters leave it, if there are any."""
-        message = as_it_is(claim)
-        if self._rules.filters is not None:
-            # The filters do not run for mail that would be turned away.
-            groups = self.groups(claim, claim.envelope)
-            if claim.history.wanted_now:
-                for group in groups:
-                    await self._open_routes.route(group).tried_now()
-            self._open_routes.turn_away_if_paused(groups)
-            message, verdict = await self._rules.filters.run(claim, self._report)
-            progress.stop_run = verdict.stop_run
-            refused = {each.address: each.reply for each in verdict.refused}
-            pending = claim.history.pending(claim.envelope)
-            progress.replies.update((a, r) for a, r in refused.items() if a in pending)
+    async def _filtered(self, claim: Claim, filters: ClientFilters, progress: Progress) -> Outgoing:
+        """Return the message as client filters leave it."""
+        # The filters do not run for mail that would be turned away.
+        groups = self.groups(claim, claim.envelope)
+        if claim.history.wanted_now:
+            for group in groups:
+                await self._open_routes.route(group).tried_now()
+        self._open_routes.turn_away_if_paused(groups)
+        message, verdict = await filters.run(claim, self._report)
+        progress.stop_run = verdict.stop_run
+        refused = {each.address: each.reply for each in verdict.refused}
+        pending = claim.history.pending(claim.envelope)
+        progress.replies.update((a, r) for a, r in refused.items() if a in pending)
         return message
 
-    async def _all_groups(self, message: Outgoing, progress: Progress) -> None:
+    async def _all_groups(
+        self, message: Outgoing, groups: Sequence[RouteGroup], progress: Progress
+    ) -> None:
         """Deliver to each group of recipients; trouble with one does not stop the others.
 
         With one answer for all recipients, a refusal ends the attempt as long as no recipient has
         the message. After that, a notice names the refused ones.
         """
-        groups = progress.groups = self.groups(message.claim, message.envelope)
-        if len(groups) == 1:
-            await self._group(message, groups[0], progress)
-            return
         stops = Stops()
         for number, group in enumerate(groups, 1):
             # A slow route must not delay the connections of the others.
@@ -144,7 +150,8 @@ class Attempts:
         owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
         together = self._together(message.claim)
         try:
-            await turn(smarthost, self._rules)
+            if wait := turn(smarthost, self._rules):
+                await asyncio.sleep(wait)
             session = await smarthost.take(owner)
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()

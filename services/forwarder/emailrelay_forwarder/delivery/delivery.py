@@ -18,6 +18,7 @@ from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
 
 NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
+_GO_ON = 354
 _BEFORE_CONTENT = frozenset(
     {SessionStep.RSET, SessionStep.MAIL, SessionStep.RCPT, SessionStep.DATA}
 )
@@ -100,8 +101,18 @@ async def deliver(
     sendable = _sendable(pending, message, session, progress.replies)
     if together and len(sendable) < len(pending):
         return
+    more = parameters.of_mail(envelope, message.size, history.dsn, session.extensions)
+    sender = b"<" + _sender(envelope) + b">" + more
     while sendable:
-        sendable = await _transaction(message, session, sendable, progress, together=together)
+        offer = EnvelopeOffer(session, sender, sendable, progress.replies, together)
+        await offer.make()
+        reply = offer.to_data
+        if reply is None or not offer.accepted:
+            sendable = offer.left
+            continue
+        if reply.code == _GO_ON:
+            reply = await _content(message, session, progress)
+        sendable = _after_content(offer, sendable, reply)
 
 
 def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | None:
@@ -153,42 +164,30 @@ def _sendable(
     return sendable
 
 
-async def _transaction(
-    message: Outgoing,
-    session: Session,
-    sendable: list[OfferedRecipient],
-    progress: Progress,
-    *,
-    together: bool,
+def _after_content(
+    offer: EnvelopeOffer, offered: list[OfferedRecipient], reply: Reply
 ) -> list[OfferedRecipient]:
-    """Send the message to as many recipients as the server takes at a time; return the others."""
-    envelope, dsn = message.envelope, message.claim.history.dsn
-    more = parameters.of_mail(envelope, message.size, dsn, session.extensions)
-    sender = b"<" + _sender(envelope) + b">" + more
-    offer = EnvelopeOffer(session, sender, sendable, progress.replies, together)
-    await offer.make()
-    if offer.accepted and (reply := offer.to_data):
-        if reply.code == 354:
-            reply = await _content(message, session, progress)
-        if names_limit(reply) and len(offer.accepted) > 1 and not together:
-            # The server counts at DATA only. Each further transaction offers half as many.
-            session.most_recipients = len(offer.accepted) // 2
-            accepted = frozenset(offer.accepted)
-            return [*(each for each in sendable if each.address in accepted), *offer.left]
-        progress.replies.update(dict.fromkeys(offer.accepted, temporary(reply)))
+    """Note the reply for the recipients accepted; return those for a further transaction."""
+    if len(offer.accepted) > 1 and not offer.together and names_limit(reply):
+        # The server counts at DATA only. Each further transaction offers half as many.
+        offer.session.most_recipients = len(offer.accepted) // 2
+        accepted = frozenset(offer.accepted)
+        return [*(each for each in offered if each.address in accepted), *offer.left]
+    offer.replies.update(dict.fromkeys(offer.accepted, temporary(reply)))
     return offer.left
 
 
 async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
-    claim = message.claim
-
-    async def before_dot() -> None:
-        if not await claim.before_dot(session.peer):
-            raise NoLongerWanted("the client has gone")
-        progress.at_dot = True
-
     progress.in_content = True
-    reply = await session.content(message.content(), before_dot, _before_this(session, progress))
+    tail = await session.content(message.content())
+    before = _before_this(session, progress)
+    if before is not None and not before.come:
+        await before.wait()
+    session.check_dot()
+    if not await message.claim.before_dot(session.peer):
+        raise NoLongerWanted("the client has gone")
+    progress.at_dot = True
+    reply = await session.final_dot(tail)
     progress.in_content = progress.at_dot = False
     if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True

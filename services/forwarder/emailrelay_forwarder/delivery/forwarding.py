@@ -77,28 +77,22 @@ class Forwarding:
 
         If cancelled, it records the replies so far, and leaves the rest to another attempt.
         """
-        try:
-            return await self._forward(claim, progress)
-        finally:
-            progress.settled.set()
-
-    async def _forward(self, claim: Claim, progress: Progress) -> Settlement:
         recoveries = self._recoveries
         try:
-            await self._attempts.make(claim, progress)
-        except NoLongerWanted:
-            withdrawn = Done(end=MessageEnd.WITHDRAWN)
-            if await self._record(claim, withdrawn, progress):
-                self._report(Withdrawn(id=claim.id, **mail_fields(claim.envelope)))
-            return withdrawn
-        except Withheld as withheld:
-            return await self._withhold(claim, withheld, progress)
-        except asyncio.CancelledError:
-            if progress.at_dot or any(reply.accepted for reply in progress.replies.values()):
-                progress.obstacle = Reply(451, "4.3.2 stopped before the message was done")
-                await self._settle(claim, progress)
-            raise
-        settlement = await self._settle(claim, progress)
+            try:
+                await self._attempts.make(claim, progress)
+            except NoLongerWanted:
+                return await self._withdraw(claim, progress)
+            except Withheld as withheld:
+                return await self._withhold(claim, withheld, progress)
+            except asyncio.CancelledError:
+                if progress.at_dot or any(reply.accepted for reply in progress.replies.values()):
+                    progress.obstacle = Reply(451, "4.3.2 stopped before the message was done")
+                    await self._settle(claim, progress)
+                raise
+            settlement = await self._settle(claim, progress)
+        finally:
+            progress.settled.set()
         if progress.trouble is not None and self._recoveries != recoveries:
             # The call went out before the message was recorded as one that waits for it.
             self._recovered()
@@ -165,6 +159,12 @@ class Forwarding:
         if await self._record(claim, settlement, progress, answer):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
+
+    async def _withdraw(self, claim: Claim, progress: Progress) -> Settlement:
+        withdrawn = Done(end=MessageEnd.WITHDRAWN)
+        if await self._record(claim, withdrawn, progress):
+            self._report(Withdrawn(id=claim.id, **mail_fields(claim.envelope)))
+        return withdrawn
 
     async def _withhold(self, claim: Claim, withheld: Withheld, progress: Progress) -> Settlement:
         progress.stop_run = withheld.spoken.verdict.stop_run

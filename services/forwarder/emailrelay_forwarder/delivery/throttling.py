@@ -1,7 +1,5 @@
 """Sends a server less mail when its replies ask for that."""
 
-import asyncio
-
 from emailrelay.events import SlowedDown
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.delivery import Progress, wants_less
@@ -13,8 +11,8 @@ from emailrelay_forwarder.server.throttle_replies import ThrottleWish, for_now, 
 from emailrelay_forwarder.session.session_error import NotYet
 
 
-async def turn(smarthost: Smarthost, rules: Rules) -> None:
-    """Wait until the server may get one more message.
+def turn(smarthost: Smarthost, rules: Rules) -> float:
+    """Take a turn at a server; return the seconds until it.
 
     Raises:
         NotYet: that takes more than a few seconds.
@@ -25,8 +23,7 @@ async def turn(smarthost: Smarthost, rules: Rules) -> None:
     if wait is None:
         text = f"4.7.0 {smarthost.name} wants mail more slowly: this message has its turn later"
         raise NotYet(Reply.of(451, text), smarthost.send_rate.later(now))
-    if wait:
-        await asyncio.sleep(wait)
+    return wait
 
 
 def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:

@@ -78,7 +78,7 @@ class Smarthost:
         while True:
             await self._queue.enter()
             try:
-                session = await self._opened(owner)
+                session = self._idle_session(owner) or await self._opened(owner)
             except BaseException:  # cancelled as well: a place that is not given back is lost
                 self._queue.leave()
                 raise

@@ -12,7 +12,7 @@ from emailrelay.errors import AddressError
 LONGEST = 900
 """Octets: with verb and parameters, the command still fits the shortest line limit of servers."""
 
-_PLAIN = re.compile(r"[!#-;=?-~]+")
+_PLAIN = re.compile(rf"[!#-;=?-~]{{1,{LONGEST}}}")
 """Most addresses: they have no character that could end the address."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A quoted string with its quoted pairs (RFC 5321 4.1.2, quoted-string), as one unit.
@@ -31,8 +31,9 @@ def on_wire(address: Address, *, utf8: bool) -> bytes:
         AddressError: a server could read another address, or another command.
 
     """
-    if not _PLAIN.fullmatch(address):
-        _check(address, utf8=utf8)
+    if _PLAIN.fullmatch(address):
+        return address.encode()
+    _check(address, utf8=utf8)
     try:
         octets = address.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -8,7 +8,8 @@ import re
 
 from emailrelay.errors import RelayError
 
-_LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\Z)")
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*)|\r*)\n")
+"""A whole line: its code, the sign after it, and its text, perhaps with CR."""
 
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
@@ -21,24 +22,21 @@ class ReplyGarbled(RelayError):
 class ReplyReader:
     """Takes octets in any pieces and returns whole replies, in linear time."""
 
-    __slots__ = ("_buffer", "_code", "_lines", "_size")
+    __slots__ = ("_buffer", "_code", "_lines", "waiting")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._code: int | None = None
-        self._lines: list[str] = []
-        self._size = 0
+        self._code = 0
+        """The code of the reply whose first lines have been read; 0: there is none."""
+        self._lines: list[bytes] = []
+        self.waiting = 0
+        """The number of octets so far that belong to no reply that was taken."""
 
     def feed(self, data: bytes) -> None:
         """Add octets; those beyond ``LONGEST_REPLY`` are counted but not kept."""
-        self._size += len(data)
-        if self._size <= LONGEST_REPLY:
+        self.waiting += len(data)
+        if self.waiting <= LONGEST_REPLY:
             self._buffer += data
-
-    @property
-    def empty(self) -> bool:
-        """True if every octet so far belonged to a reply that was taken."""
-        return self._size == 0
 
     def take(self) -> tuple[int, str] | None:
         """Take the next whole reply: its code, and its lines joined by LF; None: none is complete.
@@ -47,24 +45,23 @@ class ReplyReader:
             ReplyGarbled: the octets are no reply; the connection cannot be used.
 
         """
-        if self._size > LONGEST_REPLY:
+        if self.waiting > LONGEST_REPLY:
             raise ReplyGarbled(f"a reply longer than {LONGEST_REPLY} octets")
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = self._buffer[:end].rstrip(b"\r")
-            del self._buffer[: end + 1]
-            if self._last(line):
-                code, text = self._code or 0, "\n".join(self._lines)
-                self._code, self._lines, self._size = None, [], len(self._buffer)
-                return code, text
+        while b"\n" in self._buffer:
+            line = _LINE.match(self._buffer)
+            if line is None:
+                start = self._buffer[: self._buffer.find(b"\n")].rstrip(b"\r")[:80]
+                raise ReplyGarbled(f'no SMTP reply: "{start.decode("ascii", "replace")}"')
+            digits, sign, text = line.groups(b"")
+            del self._buffer[: line.end()]
+            code = int(digits)
+            if self._code not in (0, code):
+                raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
+            if sign == b"-":
+                self._code = code
+                self._lines.append(text)
+                continue
+            lines, self._lines, self._code = [*self._lines, text], [], 0
+            self.waiting = len(self._buffer)
+            return code, "\n".join([each.decode("utf-8", "replace").strip() for each in lines])
         return None
-
-    def _last(self, line: bytearray) -> bool:
-        """Add a line to the current reply; return whether it is the last one."""
-        if not _LINE.match(line):
-            raise ReplyGarbled(f'no SMTP reply: "{line[:80].decode("ascii", "replace")}"')
-        code = int(line[:3])
-        if self._code not in {None, code}:
-            raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
-        self._code = code
-        self._lines.append(line[4:].decode("utf-8", "replace").strip())
-        return not line.startswith(b"-", 3)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from emailrelay.events import TlsHandshake
 from emailrelay.reply import Reply
@@ -181,27 +181,24 @@ class Session:
         self.unfinished = False
         verdict(SessionStep.DOT, answer)
 
-    async def content(
-        self,
-        chunks: AsyncIterator[bytes],
-        before_dot: Callable[[], Awaitable[None]],
-        ready: Moment | None = None,
-    ) -> Reply:
-        """Send the content and return the reply to it.
+    async def content(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """Send all of the content but the end, and return that; ``final_dot`` sends it.
 
-        At most a few chunks are in memory at any time.
-
-        Args:
-            chunks: the content, in any chunks, with any line ends.
-            before_dot: awaited when only the last octets with the final dot are left to be sent.
-            ready: waited for before that.
-
+        At most a few chunks are in memory at any time. They may have any line ends.
         """
-        tail = await self._stream(chunks)
-        if ready is not None:
-            await ready.wait()
+        stuffer, held = DotStuffer(), b""
+        async for chunk in chunks:
+            if held:
+                await self._wire.content(held, self._settings.reply)
+            held = stuffer.feed(chunk)
+        return held + stuffer.finish()
+
+    def check_dot(self) -> None:
+        """Raise SessionError if the final dot must not be sent: unsolicited octets, or no peer."""
         self._wire.check_dot()
-        await before_dot()
+
+    async def final_dot(self, tail: bytes) -> Reply:
+        """Send the end of the content, with the final dot; return the reply to the content."""
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1
@@ -219,18 +216,6 @@ class Session:
         self._wire.abort()
         if self.slot is not None:
             self.slot.release()
-
-    async def _stream(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Send all but the last chunk.
-
-        Return the last one with the final dot, to be sent together.
-        """
-        stuffer, held = DotStuffer(), b""
-        async for chunk in chunks:
-            if held:
-                await self._wire.content(held, self._settings.reply)
-            held = stuffer.feed(chunk)
-        return held + stuffer.finish()
 
     async def _command(self, step: SessionStep, line: bytes) -> RawReply:
         return await self._wire.command(step, line, self._settings.reply)

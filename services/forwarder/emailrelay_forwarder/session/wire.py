@@ -13,8 +13,8 @@ Only the public interface of ``SMTPProtocol`` is used. The differences (aiosmtpl
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 from aiosmtplib import SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
@@ -33,8 +33,6 @@ from emailrelay_forwarder.session.session_error import (
 )
 from emailrelay_forwarder.session.stall_timer import StallTimer
 from emailrelay_forwarder.session.transcript import Transcript
-
-_T = TypeVar("_T")
 
 RawReply: TypeAlias = SMTPResponse
 """A reply as received: ``code`` and ``message``, whose lines are joined by ``\\n``."""
@@ -98,7 +96,9 @@ class Wire(SMTPProtocol):
     @property
     def quiet(self) -> bool:
         """True if the connection is open and the server has sent nothing unasked."""
-        return self.is_connected and not self._ended and self._reader.empty
+        transport = self.transport
+        gone = self._ended or transport is None or transport.is_closing()
+        return not gone and not self._reader.waiting
 
     @property
     def local_host(self) -> str | None:
@@ -119,7 +119,7 @@ class Wire(SMTPProtocol):
         Octets in clear that no command has asked for may be an attacker's. They end the session
         (response injection, RFC 3207 section 6).
         """
-        if not self._reader.empty and self.is_connected:
+        if self._reader.waiting and self.is_connected:
             raise garbled(SessionStep.TLS, "the server spoke before the handshake")
         self._check(SessionStep.TLS)
         transport = cast("asyncio.WriteTransport", self.transport)
@@ -155,7 +155,7 @@ class Wire(SMTPProtocol):
         try:
             reply = self._reader.take()
             if reply is None:
-                reply = await self._within(step, limit, self._coming(step))
+                reply = await self._coming(step, limit)
         except ReplyGarbled as error:
             # The cause may contain a secret.
             raise garbled(step, self.redaction(str(error))) from None
@@ -171,7 +171,11 @@ class Wire(SMTPProtocol):
         """Send encoded content; return when the peer has taken enough of it."""
         self._send(SessionStep.CONTENT, chunk)
         if not self._writable.is_set():
-            await self._within(SessionStep.CONTENT, limit, self._writable.wait())
+            self._begin_to_wait(SessionStep.CONTENT, limit)
+            try:
+                await self._writable.wait()
+            finally:
+                self._stall.end()
             self._check(SessionStep.CONTENT)
 
     async def final(self, tail: bytes, limit: float) -> RawReply:
@@ -183,7 +187,7 @@ class Wire(SMTPProtocol):
         reply = await self.reply(SessionStep.DOT, limit)
         # A server that shuts down may send a 421 with it. With any other second answer it is
         # unknown which of them is the verdict.
-        if not self._reader.empty and (second := self._spoken()) and second.code != 421:
+        if self._reader.waiting and (second := self._spoken()) and second.code != 421:
             raise garbled(
                 SessionStep.DOT, f'two answers: "{reply.code} {reply.message}", "{second}"'
             )
@@ -208,7 +212,7 @@ class Wire(SMTPProtocol):
     def _check(self, step: SessionStep) -> None:
         if self.quiet:
             return
-        if self._reader.empty:
+        if not self._reader.waiting:
             raise cut_off(step, self._ended or "connection closed")
         spoken = self._spoken()
         if spoken is not None and spoken.code >= 400:
@@ -223,31 +227,31 @@ class Wire(SMTPProtocol):
             return None
         return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
 
-    async def _coming(self, step: SessionStep) -> tuple[int, str]:
+    async def _coming(self, step: SessionStep, limit: float) -> tuple[int, str]:
         """Wait for the next reply."""
         reply = None
-        while reply is None:
-            if self._ended:
-                raise cut_off(step, self._ended)
-            self._news = self._clock.create_future()
-            await self._news
-            reply = self._reader.take()
+        self._begin_to_wait(step, limit)
+        try:
+            while reply is None:
+                if self._ended:
+                    raise cut_off(step, self._ended)
+                self._news = self._clock.create_future()
+                await self._news
+                reply = self._reader.take()
+        finally:
+            self._stall.end()
         return reply
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    async def _within(self, step: SessionStep, limit: float, awaited: Awaitable[_T]) -> _T:
-        """Await, but end the connection if the peer makes no progress for ``limit`` seconds."""
+    def _begin_to_wait(self, step: SessionStep, limit: float) -> None:
+        """End the connection if the peer makes no progress for ``limit`` seconds of a wait."""
         sending = step is SessionStep.DOT or step is SessionStep.CONTENT
         self._stall.begin(
             limit, cast("asyncio.WriteTransport", self.transport) if sending else None
         )
-        try:
-            return await awaited
-        finally:
-            self._stall.end()
 
     def _give_up(self, limit: float) -> None:
         self._ended, self.timed_out = f"no answer within {limit:g} s", True
