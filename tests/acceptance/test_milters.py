@@ -86,7 +86,7 @@ async def ask(
     """Give a message to the milter as filterd does."""
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    copy = WorkCopy(work / "m.content", work / "m.envelope.new")
+    copy = WorkCopy(str(work / "m.content"), str(work / "m.envelope.new"))
     envelope = Envelope(
         Address(sender),
         to_remote=tuple(map(Address, TO)),

@@ -120,10 +120,10 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 ) -> None:
     copy, entered, gate = files.copy, threading.Event(), threading.Event()
 
-    def slow(source: int, target: Location) -> int:
+    def slow(source: int, target: Location, size: int) -> int:
         entered.set()
         gate.wait(PATIENCE)
-        return copy(source, target)
+        return copy(source, target, size)
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:

@@ -34,8 +34,8 @@ class Desk:
         folder = self.folder / f"{self._made}.run"
         folder.mkdir()
         copy = WorkCopy(
-            folder / f"emailrelay.{MESSAGE}.content",
-            folder / f"emailrelay.{MESSAGE}.envelope.new",
+            str(folder / f"emailrelay.{MESSAGE}.content"),
+            str(folder / f"emailrelay.{MESSAGE}.envelope.new"),
         )
         copy.content.write_bytes(content)
         copy.envelope.write_bytes(envelope_format.write(envelope))

@@ -48,7 +48,7 @@ class Desk:
         work = folder / "work"
         work.mkdir()
         self.folder = folder
-        self.copy = WorkCopy(work / "m.content", work / "m.envelope.new")
+        self.copy = WorkCopy(str(work / "m.content"), str(work / "m.envelope.new"))
         self.copy.content.write_bytes(CONTENT)
         self.copy.envelope.write_bytes(envelope_format.write(ENVELOPE))
 

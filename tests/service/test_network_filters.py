@@ -51,7 +51,7 @@ class Desk:
     def copy(self, content: bytes = CONTENT) -> WorkCopy:
         folder = self.folder / f"{len(list(self.folder.iterdir()))}.run"
         folder.mkdir()
-        copy = WorkCopy(folder / "m.content", folder / "m.envelope.new")
+        copy = WorkCopy(str(folder / "m.content"), str(folder / "m.envelope.new"))
         copy.content.write_bytes(content)
         copy.envelope.write_bytes(envelope_format.write(ENVELOPE))
         return copy

@@ -75,9 +75,12 @@ class FilterWorker:
                 raise outcome
 
     async def _job(self, stop: asyncio.Event) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a job is a task")
         while not stop.is_set():
             try:
-                claim = await self._next()
+                claim = await self._next(task)
             except StoreError as error:
                 await self._pause("looking for unfiltered mail", error)
                 continue
@@ -94,13 +97,11 @@ class FilterWorker:
         self.report(StoreTrouble(doing=doing, reason=str(error)))
         await asyncio.sleep(_STORE_PAUSE)
 
-    async def _next(self) -> Claim:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a job is a task")
+    async def _next(self, task: asyncio.Task[None]) -> Claim:
         self._idle.add(task)
         try:
-            await self._provided.wait()
+            if not self.chain.filters:
+                await self._provided.wait()
             return await self.feed.claim()
         finally:
             self._idle.discard(task)

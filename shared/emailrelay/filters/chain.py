@@ -117,7 +117,7 @@ class Chain:
             case ExitFilter():
                 return self._exit(one)
             case ProgramFilter():
-                argv = (one.path, copy.content, copy.envelope)
+                argv = (one.path, copy.content_path, copy.envelope_path)
                 return _verdict(await self.programs.run(argv, message=mail.id), self.side)
             case _:
                 return await servers.run(one, copy, mail, self.side, self.programs)
@@ -161,8 +161,9 @@ def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
 
 def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
     """Return a verdict with the requests of the filters before it."""
-    if isinstance(verdict, Accept) and verdict.quarantine is None:
-        verdict = replace(verdict, quarantine=accepted.quarantine)
+    held = accepted.quarantine
+    if held is not None and isinstance(verdict, Accept) and verdict.quarantine is None:
+        verdict = replace(verdict, quarantine=held)
     if not (accepted.rescan or accepted.stop_run or accepted.refused):
         return verdict
     return replace(

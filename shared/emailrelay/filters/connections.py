@@ -9,6 +9,7 @@ from typing import cast
 
 from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
+from emailrelay.running_loop import running_loop
 
 IDLE = 60.0
 """Seconds after which an idle connection is closed."""
@@ -79,7 +80,7 @@ class Connection(asyncio.Protocol):
         """
         if self._transport is None:
             raise _Closed(b"")
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = running_loop().create_future()
         self._transport.write(line)
         self._hear()  # it may have sent something already
         try:
@@ -162,7 +163,7 @@ class Connections:
 
     def _give_back(self, server: ServerAddress, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         connection.used, connection.kept_at = True, loop.time()
         self._idle.setdefault(server, []).append(connection)
         if self._ending is None:

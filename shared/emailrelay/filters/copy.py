@@ -14,6 +14,16 @@ class FilterCopy(Protocol):
     """A private copy of one message, such as ``emailrelay.store.base.WorkCopy``; absolute paths."""
 
     @property
+    def content_path(self) -> str:
+        """The path of the content, as programs get it."""
+        ...
+
+    @property
+    def envelope_path(self) -> str:
+        """The path of the envelope, as programs get it."""
+        ...
+
+    @property
     def content(self) -> Path:
         """The path of the content."""
         ...

@@ -10,12 +10,12 @@ import signal
 import subprocess
 from collections import defaultdict
 from contextlib import suppress
-from pathlib import Path
 
 from emailrelay.errors import RelayError
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.shipped.parameters import PipeFilter
 from emailrelay.filters.surroundings import environment, forbid_core, kill_group
+from emailrelay.running_loop import running_loop
 
 _LONGEST = 64 * 1024
 """The most octets of an answer."""
@@ -66,7 +66,7 @@ class _Process:
         self._said = bytearray()
         self._answer: asyncio.Future[None] | None = None
 
-    async def ask(self, content: Path) -> bytes:
+    async def ask(self, content: str) -> bytes:
         """Send a path; return the answer without its LF.
 
         Raises:
@@ -78,14 +78,14 @@ class _Process:
             raise _Idle
         try:
             # A path is shorter than a pipe (PATH_MAX, PIPE_BUF), so it goes whole or not at all.
-            os.write(self._stdin, bytes(content) + b"\n")
+            os.write(self._stdin, os.fsencode(content) + b"\n")
         except BrokenPipeError as error:
             if self.served:
                 raise _Idle from error
             raise NoPipeAnswer(await self._end_in_words()) from error
         except BlockingIOError as error:
             raise NoPipeAnswer("it does not read its input") from error
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._answer = loop.create_future()
         loop.add_reader(self._stdout, self._listen)
         try:
@@ -190,7 +190,7 @@ class Pipes:
         self._era = 0
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def ask(self, one: PipeFilter, content: Path) -> bytes:
+    async def ask(self, one: PipeFilter, content: str) -> bytes:
         """Give a process of a program the path of a content; return its answer without LF.
 
         Cancelled, it ends the process.
@@ -221,7 +221,7 @@ class Pipes:
         if self._endings:
             await asyncio.wait(self._endings)
 
-    async def _ask(self, pool: _Pool, one: PipeFilter, process: _Process, content: Path) -> bytes:
+    async def _ask(self, pool: _Pool, one: PipeFilter, process: _Process, content: str) -> bytes:
         try:
             answer = await process.ask(content)
         except _Idle:

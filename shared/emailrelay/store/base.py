@@ -144,12 +144,22 @@ class Draft(ABC):
 class WorkCopy:
     """A private copy of a message for programs to work on, on local disk.
 
-    ``content`` and ``envelope`` are absolute paths in a directory that holds nothing else. Programs
-    may edit, replace or delete both, and put complete pairs of new messages beside them.
+    Its two files have absolute paths, in a directory that holds nothing else. Programs may edit,
+    replace or delete both, and put complete pairs of new messages beside them.
     """
 
-    content: Path
-    envelope: Path
+    content_path: str
+    envelope_path: str
+
+    @property
+    def content(self) -> Path:
+        """The path of the content. Making a ``Path`` costs more than a file, so few filters do."""
+        return Path(self.content_path)
+
+    @property
+    def envelope(self) -> Path:
+        """The path of the envelope."""
+        return Path(self.envelope_path)
 
 
 class Claim(ABC):

@@ -31,7 +31,7 @@ class PrivateCopy:
         with as_store_error("making a work copy"):
             self._directory = Path(tempfile.mkdtemp(prefix="emailrelay-"))
         name = self._directory / f"emailrelay.{message}"
-        self.paths = WorkCopy(Path(f"{name}.content"), Path(f"{name}.envelope.{suffix}"))
+        self.paths = WorkCopy(f"{name}.content", f"{name}.envelope.{suffix}")
         self._append(self.paths.content, b"")
         self._append(self.paths.envelope, self._octets)
 
@@ -88,7 +88,7 @@ class PrivateCopy:
             for ending, stage in _NEW_STAGES.items():
                 envelope = content.with_name(content.stem + ending)
                 if _is_regular(envelope) and envelope != self.paths.envelope:
-                    yield stage, WorkCopy(content, envelope)
+                    yield stage, WorkCopy(str(content), str(envelope))
 
     def discard(self) -> None:
         """Remove the directory with all its files."""

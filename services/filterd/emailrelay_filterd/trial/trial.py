@@ -16,6 +16,7 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import Filter
 from emailrelay.filters.verdict import Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.store.base import WorkCopy
 
 _SUFFIX = {Side.SERVER: "new", Side.CLIENT: "busy"}
 """The suffix of the envelope's name, specified in docs/filters.md."""
@@ -42,12 +43,6 @@ class Trial:
     """Names of additional files that the filters wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    content: Path
-    envelope: Path
-
-
 def run(
     filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: ProgramLimits
 ) -> Trial:
@@ -55,10 +50,8 @@ def run(
     message = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
     with tempfile.TemporaryDirectory(prefix="emailrelay-filter-test-") as name:
         directory = Path(name)
-        copy = _Copy(
-            content=directory / f"emailrelay.{message}.content",
-            envelope=directory / f"emailrelay.{message}.envelope.{_SUFFIX[side]}",
-        )
+        both = f"{name}/emailrelay.{message}"
+        copy = WorkCopy(f"{both}.content", f"{both}.envelope.{_SUFFIX[side]}")
         before = _LINE_END.sub(b"\r\n", content), envelope_format.write(envelope)
         copy.content.write_bytes(before[0])
         copy.envelope.write_bytes(before[1])
@@ -74,7 +67,7 @@ def run(
 
 
 async def _run(
-    filters: Sequence[Filter], side: Side, copy: _Copy, message: QueueId, limits: ProgramLimits
+    filters: Sequence[Filter], side: Side, copy: WorkCopy, message: QueueId, limits: ProgramLimits
 ) -> tuple[Spoken, float]:
     async with Programs(limits, debug=True) as programs:
         chain = Chain(filters=filters, side=side, programs=programs)

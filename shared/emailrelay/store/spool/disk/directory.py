@@ -106,13 +106,12 @@ class Directory:
         """
         with self._guard:
             if self._descriptor < 0 or self._has_moved():
-                fresh = self._opened()
+                fresh, status = self._opened()
                 if self._descriptor < 0:
                     self._descriptor = fresh
                 else:
                     os.dup2(fresh, self._descriptor, inheritable=False)
                     os.close(fresh)
-                status = os.fstat(self._descriptor)
                 self._is, self._keeps_modes = (status.st_dev, status.st_ino), 0.0
             self._next_look = time.monotonic() + _LOOK
 
@@ -148,7 +147,7 @@ class Directory:
             return True
         return (status.st_dev, status.st_ino) != self._is
 
-    def _opened(self) -> int:
+    def _opened(self) -> tuple[int, os.stat_result]:
         try:
             try:
                 descriptor = self._open()
@@ -157,14 +156,15 @@ class Directory:
                     raise
                 descriptor = self._make()
             try:
-                self._check(os.fstat(descriptor))
+                status = os.fstat(descriptor)
+                self._check(status)
             except OSError:
                 os.close(descriptor)
                 raise
         except OSError as error:
             error.filename = self.path
             raise
-        return descriptor
+        return descriptor, status
 
     def _open(self) -> int:
         if self._above is None:

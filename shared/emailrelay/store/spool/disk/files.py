@@ -417,11 +417,22 @@ def take_away(at: Location) -> None:
         raise
 
 
-def copy(source: int, target: Location) -> int:
-    """Copy an open file to a new one for this user alone, in the kernel; return it open."""
-    descriptor = opened(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+def create_private(at: Location, octets: bytes = b"") -> int:
+    """Create a file that did not exist, for this user alone; return it open."""
+    descriptor = opened(at, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        offset, size = 0, os.fstat(source).st_size
+        write_all(descriptor, octets)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def copy(source: int, target: Location, size: int) -> int:
+    """Copy an open file's first ``size`` octets to a new one; see ``create_private``."""
+    descriptor = create_private(target)
+    try:
+        offset = 0
         while offset < size:
             copied = linux.copy_octets(source, descriptor, offset, size - offset)
             if copied == 0:

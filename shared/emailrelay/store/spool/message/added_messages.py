@@ -23,7 +23,7 @@ async def take_in(spool: Spool, copy: SpoolCopy) -> None:
         StoreError: one could not be taken in; running the programs again will bring it again.
 
     """
-    own = {copy.files.content.name, copy.files.envelope.name}
+    own = {copy.content.name, copy.envelope.name}
     try:
         found = sorted(set(files.listed(copy.directory)) - own)
     except FileNotFoundError:

@@ -86,7 +86,7 @@ def _own_content(copy: SpoolCopy, opened: ExitStack) -> int:
     status = os.fstat(content)
     if status.st_nlink > 1 or status.st_uid != os.geteuid():
         own = copy.directory / _OWN
-        os.close(files.copy(content, own))
+        os.close(files.copy(content, own, status.st_size))
         files.rename(own, path)
         content = open_left(path)
         opened.callback(os.close, content)

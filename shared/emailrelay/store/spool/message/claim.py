@@ -28,7 +28,7 @@ from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, moves
 from emailrelay.store.spool.message.moves import Locked
-from emailrelay.store.spool.message.work_copy import SpoolCopy, copied
+from emailrelay.store.spool.message.work_copy import Original, SpoolCopy, copied
 from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
@@ -113,7 +113,8 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await copied(self._locked, self._content, suffix, size=self.size)
+            original = Original(self._content, self.size, self._octets, self._read)
+            self._copy = await copied(self._locked, original, suffix)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None

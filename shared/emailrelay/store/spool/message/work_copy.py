@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
@@ -24,19 +24,25 @@ class SpoolCopy:
 
     at: Location
     directory: Directory
-    files: WorkCopy
-    original: dict[Location, object]
-    """The state of each file when it was made."""
+    content: Location
+    envelope: Location
+    original: tuple[object, object]
+    """The states of the content and of the envelope when they were made."""
+
+    @property
+    def files(self) -> WorkCopy:
+        """The paths for programs."""
+        return WorkCopy(str(self.content), str(self.envelope))
 
     def changed(self) -> bool:
         """Tell if a program has touched either file. A change time cannot be set back."""
-        return any(_looks(path) != looked for path, looked in self.original.items())
+        return (_looks(self.content), _looks(self.envelope)) != self.original
 
     def removed(self) -> bool:
         """Remove a copy that is not needed any more; False if programs have added files."""
         try:
-            for path in self.original:
-                files.remove(path)
+            files.take_away(self.content)
+            files.take_away(self.envelope)
             files.remove_directory(self.at)
         except OSError:
             return False
@@ -48,16 +54,6 @@ class SpoolCopy:
         if not self.removed():
             self.directory.close()
             files.remove_tree(self.at)
-
-    @property
-    def content(self) -> Location:
-        """Return the location of the content."""
-        return self.directory / self.files.content.name
-
-    @property
-    def envelope(self) -> Location:
-        """Return the location of the envelope."""
-        return self.directory / self.files.envelope.name
 
 
 def _looks(path: Location) -> object:
@@ -71,14 +67,26 @@ def _signature(status: os.stat_result) -> object:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> SpoolCopy:
+class Original(NamedTuple):
+    """The open files of a message, and how much of them is to be copied."""
+
+    content: int
+    size: int
+    """Octets of the content."""
+    octets: bytes | None
+    """The content, if it has been read."""
+    envelope_size: int
+    """Octets of the envelope that its claim has read; an operator may append to it meanwhile."""
+
+
+async def copied(locked: Locked, original: Original, suffix: str) -> SpoolCopy:
     """Make a copy; in a thread if the content is large. A thread costs as much as a small copy."""
-    if size <= _SMALL:
-        return make_copy(locked, content, suffix)
-    return await in_thread(make_copy, locked, content, suffix)
+    if original.size <= _SMALL:
+        return make_copy(locked, original, suffix)
+    return await in_thread(make_copy, locked, original, suffix)
 
 
-def make_copy(locked: Locked, content: int, suffix: str) -> SpoolCopy:
+def make_copy(locked: Locked, original: Original, suffix: str) -> SpoolCopy:
     """Copy an open content and its locked envelope, for this user alone."""
     at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
@@ -87,24 +95,24 @@ def make_copy(locked: Locked, content: int, suffix: str) -> SpoolCopy:
         files.remove_tree(at)
         files.make_directory(at, PRIVATE)
     directory = at.directory.below(at.name, makes=False, private=True)
-    for_content = directory / names.content(locked.id)
-    for_envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
+    content = directory / names.content(locked.id)
+    envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
-        original = {
-            for_content: _copied(content, for_content),
-            for_envelope: _copied(locked.descriptor, for_envelope),
-        }
+        if original.octets is None:
+            copy = files.copy(original.content, content, original.size)
+        else:
+            copy = files.create_private(content, original.octets)
+        of_content = _aged(copy)
+        of_envelope = _aged(files.copy(locked.descriptor, envelope, original.envelope_size))
     except OSError:
         directory.close()
         files.remove_tree(at)
         raise
-    paths = WorkCopy(Path(str(for_content)), Path(str(for_envelope)))
-    return SpoolCopy(at, directory, paths, original)
+    return SpoolCopy(at, directory, content, envelope, (of_content, of_envelope))
 
 
-def _copied(source: int, path: Location) -> object:
-    """Copy an open file; return the state of the copy."""
-    descriptor = files.copy(source, path)
+def _aged(descriptor: int) -> object:
+    """Close a new file whose times are set to long ago; return its state."""
     try:
         os.utime(descriptor, _LONG_AGO)
         return _signature(os.fstat(descriptor))
