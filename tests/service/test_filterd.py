@@ -470,6 +470,31 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
     assert await bench.stage(other) is Stage.READY
 
 
+async def test_message_that_is_being_settled_takes_no_place_in_the_filters(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await bench.put()
+    probe = await bench.store.claim(Stage.UNFILTERED, first)
+    assert probe is not None
+    await probe.release()
+    settle, lasts = type(probe).settle, asyncio.Event()
+
+    async def settle_first_late(
+        self: Claim, settlement: Settlement, answer: Reply | None = None
+    ) -> bool:
+        if self.id == first:
+            await lasts.wait()
+        return await settle(self, settlement, answer)
+
+    monkeypatch.setattr(type(probe), "settle", settle_first_late)
+    async with bench.filterd("exit:0", jobs=1):
+        await bench.put()
+        await bench.after(Passed)
+        assert await bench.stage(first) is Stage.UNFILTERED
+        lasts.set()
+        await bench.after(Passed, 2)
+
+
 async def ask(bench: Bench, ack: Ack, *specs: str) -> tuple[QueueId, Reply | None]:
     """Commit a message as a waiting client does, and give filterd's answer to the client."""
     async with bench.store.draft(ENVELOPE) as draft:

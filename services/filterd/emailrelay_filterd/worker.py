@@ -21,11 +21,14 @@ WORK_COPY_SUFFIX = "new"
 _DRAIN_SECONDS = 3.0
 """Seconds for running chains when the service stops; a supervisor kills after 5."""
 _STORE_PAUSE = 1.0
+_SETTLING = 28
+"""The most messages, beside those in filters, that are being settled. A changed one waits for three
+syncs, which messages share."""
 
 
 @dataclass(slots=True, kw_only=True)
 class FilterWorker:
-    """Filters the mail of ``feed``, ``jobs`` messages at a time.
+    """Filters the mail of ``feed``, ``jobs`` messages at a time, while others are settled.
 
     With an empty chain it claims none.
     """
@@ -40,8 +43,11 @@ class FilterWorker:
     drain: float = _DRAIN_SECONDS
     _idle: set[asyncio.Task[None]] = field(init=False, default_factory=set[asyncio.Task[None]])
     _provided: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _places: asyncio.Semaphore = field(init=False)
+    """For messages in filters."""
 
     def __post_init__(self) -> None:
+        self._places = asyncio.Semaphore(self.jobs)
         self.follow(self.chain, self.schedule)
 
     def follow(self, chain: Chain, schedule: Schedule) -> None:
@@ -57,7 +63,7 @@ class FilterWorker:
 
         A chain that takes longer is killed, and its message stays as it was.
         """
-        jobs = {asyncio.create_task(self._job(stop)) for _ in range(self.jobs)}
+        jobs = {asyncio.create_task(self._job(stop)) for _ in range(self.jobs + _SETTLING)}
         stopping = asyncio.create_task(stop.wait())
         try:
             # A job ends early only because of a bug, which ends the process with a traceback.
@@ -79,14 +85,7 @@ class FilterWorker:
         if task is None:
             raise RuntimeError("a job is a task")
         while not stop.is_set():
-            try:
-                claim = await self._next(task)
-            except StoreError as error:
-                await self._pause("looking for unfiltered mail", error)
-                continue
-            async with claim:
-                if not self.chain.filters:
-                    continue  # A reload removed the filters meanwhile; a scan finds it again.
+            async with await self._next(task) as claim:
                 try:
                     await self._filter(claim)
                 except StoreError as error:
@@ -98,17 +97,34 @@ class FilterWorker:
         await asyncio.sleep(_STORE_PAUSE)
 
     async def _next(self, task: asyncio.Task[None]) -> Claim:
+        """Wait for a place in the filters, and for a message."""
         self._idle.add(task)
         try:
-            if not self.chain.filters:
-                await self._provided.wait()
-            return await self.feed.claim()
+            await self._places.acquire()
+            try:
+                return await self._claim()
+            except BaseException:
+                self._places.release()
+                raise
         finally:
             self._idle.discard(task)
 
+    async def _claim(self) -> Claim:
+        while True:
+            await self._provided.wait()
+            try:
+                return await self.feed.claim()
+            except StoreError as error:
+                await self._pause("looking for unfiltered mail", error)
+
     async def _filter(self, claim: Claim) -> None:
         started = self.clock()
-        spoken = await self._run_chain(claim)
+        try:
+            if not self.chain.filters:
+                return  # A reload removed the filters meanwhile; a scan finds it again.
+            spoken = await self._run_chain(claim)
+        finally:
+            self._places.release()
         ended = self.clock()
         run = Run(
             message=claim.id,

@@ -26,6 +26,9 @@ _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
 _OWN = "own"
 """In a copy to be adopted: a content that is being made without other links."""
+_SMALL = 256 * 1024
+"""Octets that are measured within the page cache at once; a thread costs more, as its system calls
+and the loop wait for each other."""
 
 
 async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
@@ -33,14 +36,17 @@ async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
     spool = locked.spool
     adopted = spool.directories.work / names.adopted_copy(locked.id)
     with ExitStack() as opened:
-        prepared = await in_thread(_prepare, locked, copy, passed, opened)
+        if files.status_of(copy.content).st_size <= _SMALL:
+            prepared = _prepare(locked, copy, passed, opened)
+        else:
+            prepared = await in_thread(_prepare, locked, copy, passed, opened)
         await spool.syncer.run(prepared, (copy.directory,))
     files.rename(copy.at, adopted)
     copy.directory.close()
     await spool.syncer.run((), (spool.directories.work,))
     _move_into_place(locked, adopted)
     await spool.syncer.run((), (spool.root,))
-    files.remove_tree(adopted)
+    _remove(adopted)
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> tuple[int, int]:
@@ -61,8 +67,9 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     )
     result = files.create(copy.directory / _RESULT)
     opened.callback(os.close, result)
-    files.write_all(result, envelope_format.write(fields))
-    files.write_all(result, _whole_lines(tail) + b"".join(map(journal.write, change.entries)))
+    lines = _whole_lines(tail) + b"".join(map(journal.write, change.entries))
+    files.write_all(result, envelope_format.write(fields) + lines)
+    files.remove(copy.envelope)
     return content, result
 
 
@@ -121,6 +128,14 @@ def _move_into_place(locked: Locked, at: Location) -> None:
         spool.announcer.announce(Stage.READY, message)
 
 
+def _remove(adopted: Location) -> None:
+    """Remove the directory of a complete adoption, which is empty as a rule."""
+    try:
+        files.remove_directory(adopted)
+    except OSError:
+        files.remove_tree(adopted)
+
+
 def _stage(envelope: int) -> Stage:
     """Return the stage that a new envelope has in its journal."""
     history = journal.history(envelope_format.parse(files.read_all(envelope)).tail)
@@ -156,5 +171,5 @@ def roll_forward(locked: Locked) -> bool:
         return False
     _move_into_place(locked, adopted)
     files.sync_directory(locked.spool.root)
-    files.remove_tree(adopted)
+    _remove(adopted)
     return True

@@ -289,6 +289,7 @@ class SpoolClaim(Claim):
     async def _pass(self, passed: Pass) -> None:
         if self._copy is not None and self.touched():
             await adoption.adopt(self._locked, self._copy, passed)
+            self._copy = None  # it is the message now
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
