@@ -39,12 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Try the filters; return 0 if they accept, else 1; 64 or 66 (sysexits.h) for bad input."""
     prepare_streams()
     try:
-        asked = parser().parse_args(argv)
+        asked = parser().parse(argv)
         filters = parse_chain(asked.filters, _tables(asked.config))
         side = Side.CLIENT if asked.client else Side.SERVER
         check_side(filters, side)
     except CommandLineError as error:
-        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
+        return print_errors(PROGRAM, *str(error).splitlines(), status=os.EX_USAGE)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     # The verdict will only show that they cannot run; this is the reason.
