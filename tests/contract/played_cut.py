@@ -35,6 +35,7 @@ def cut(spool: SpoolOpener, kept: Callable[[Path], bool] = nothing) -> SpoolOpen
         target = after.directory / name
         if path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
+            target.chmod(path.stat().st_mode)
         elif path.is_file() and (name.parts[0] == ".wal" or kept(name)):
             shutil.copy2(path, target)
     return after

@@ -24,7 +24,8 @@ from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import checkpoint, segment
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
@@ -138,6 +139,40 @@ async def test_what_filters_made_of_a_message_stays(logged_spool: LoggedSpoolOpe
         after = cut(logged_spool, everything)
     async with after() as store, await claimed(store, message) as claim:
         assert await content_of(claim) == b"Subject: filtered\r\n\r\n"
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+async def test_what_filters_made_stays_if_a_settlement_is_synced_before_its_names(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    """Another process may claim and settle a message while its new names are being synced."""
+    left: list[SpoolOpener] = []
+
+    def rename(at: Location, to: Location) -> None:
+        if to.directory.path == str(logged_spool.directory):
+            left.append(cut(logged_spool, everything))
+        renamed(at, to)
+
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            copy.content.write_bytes(b"Subject: filtered\r\n\r\n")
+            renamed = files.rename
+            monkeypatch.setattr(files, "rename", rename)
+            await claim.settle(Pass())
+            monkeypatch.undo()
+        async with await claimed(store, message) as claim:
+            now = claim.history.accepted_at or 0.0
+            await claim.settle(Defer(attempt(now, next_attempt=now, ann=OK, bob=LATER)))
+        put_log(cut(logged_spool), left[moves])
+    for _ in range(2):  # the second time without a log
+        async with left[moves]() as store:
+            assert await stages(store) == {message: Stage.READY}
+            async with await claimed(store, message) as claim:
+                assert await content_of(claim) == b"Subject: filtered\r\n\r\n"
+                assert claim.history.delivered == {ANN: OK}
+        assert list((left[moves].directory / ".work").iterdir()) == []
 
 
 async def test_other_versions_log_is_refused(logged_spool: LoggedSpoolOpener) -> None:

@@ -12,6 +12,13 @@ from tests.fakes.name_server import name_server
 from tests.fakes.signatures import ED, write_key
 
 Make = Callable[[str], str]
+KEY = """[[dkim]]
+name = "k"
+domain = "example.org"
+selector = "ed"
+key_file = "{}/key.pem"
+"""
+STRANGER = "From: a@stranger.test\n\nbody\n"
 
 
 @pytest.fixture
@@ -97,6 +104,33 @@ def test_what_cannot_be_run_is_told_with_the_reason(tmp_path: Path) -> None:
     assert f"{tmp_path}/none: there is no such file" in complaint
 
 
+def test_filter_that_cannot_start_is_no_success_although_the_message_passes(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(KEY.format(tmp_path))  # there is no such file
+    status, said, complaint = trial(f"--config={file}", "--message=-", "dkim:", text=STRANGER)
+    assert (status, said[0]) == (1, "verdict:  accepted")
+    assert complaint.startswith(f"emailrelay-filter-test: dkim:: {tmp_path}/key.pem: cannot be")
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (STRANGER, "no key is for stranger.test, the domain of the author (From)"),
+        ("Subject: x\n\nbody\n", "the message does not have one author domain (From)"),
+    ],
+)
+def test_author_without_a_key_is_told(tmp_path: Path, text: str, note: str) -> None:
+    write_key(tmp_path / "key.pem", ED)
+    file = tmp_path / "relay.toml"
+    file.write_text(KEY.format(tmp_path))
+    status, said, complaint = trial(f"--config={file}", "--message=-", "dkim:", text=text)
+    assert (status, complaint) == (0, "")
+    assert f"note:     dkim: does not sign: {note}" in said
+    assert not any(line.startswith("note:") for line in trial(f"--config={file}", "dkim:")[1])
+
+
 def test_filters_of_tables_can_be_tried(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_text('[[header]]\nname = "h"\nset = { Subject = "new" }\n')
@@ -115,10 +149,7 @@ async def test_filters_that_ship_can_be_tried_as_one_chain(make: Make, tmp_path:
     (tmp_path / "boxes/all/new").mkdir(parents=True)
     (tmp_path / "boxes/all/tmp").mkdir()
     file = tmp_path / "relay.toml"
-    file.write_text(
-        '[[dkim]]\nname = "k"\ndomain = "example.org"\nselector = "ed"\n'
-        f'key_file = "{tmp_path}/key.pem"\n'
-    )
+    file.write_text(KEY.format(tmp_path))
     loop = make("while read -r content; do echo ok; done")
     async with name_server({("b.test", "MX"): ["10 mail.b.test."]}) as (_, place):
         specs = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.classic.option import Option, OptionKind
 from emailrelay.classic.options import BY_LETTER, BY_NAME
-from emailrelay.config.suggestions import suggest
+from emailrelay.suggestions import suggest
 
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})

@@ -9,9 +9,9 @@ from pydantic_core import ErrorDetails
 from emailrelay.config import environment, flags
 from emailrelay.config.options import SERVICES, Settings
 from emailrelay.config.shown import shown as masked
-from emailrelay.config.suggestions import suggest
 from emailrelay.config.tables import tables as names_of_tables
 from emailrelay.settings_file import SettingsFile
+from emailrelay.suggestions import suggest
 
 _SHOWN = 80
 """The most characters of a bad value in a message."""

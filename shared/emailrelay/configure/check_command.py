@@ -10,9 +10,9 @@ import typer
 from emailrelay import settings_file
 from emailrelay.config import SERVICES
 from emailrelay.config.findings import FindingLevel
-from emailrelay.config.suggestions import suggest
 from emailrelay.configure.service_checks import ServiceFinding, check_services, is_used
 from emailrelay.configure.service_user import service_user
+from emailrelay.suggestions import suggest
 from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.typer_command import Config, Json
 

@@ -15,9 +15,9 @@ from emailrelay.config.declared import Declared
 from emailrelay.config.environment import variable
 from emailrelay.config.reading import Gathered, collect
 from emailrelay.config.shown import Shown, shown
-from emailrelay.config.suggestions import suggest
 from emailrelay.config.tables import tables
 from emailrelay.configure.options import PROGRAM
+from emailrelay.suggestions import suggest
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
 from emailrelay.terminal.screen import console, new_table, plain

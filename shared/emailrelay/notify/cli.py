@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/notify.md)."""
     prepare_streams()
     try:
-        asked = parser().parse_args(argv)
+        asked = parser().parse(argv)
         settings = spool_dir.host_settings(asked.config)
         place = asked.spool_dir or asked.directory or asked.store or settings.store
         host = asked.host or settings.domain or socket.gethostname()
     except CommandLineError as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
+        return print_errors(PROGRAM, *str(error).splitlines(), status=os.EX_USAGE)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_CONFIG)
     try:

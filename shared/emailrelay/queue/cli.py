@@ -9,6 +9,7 @@ from importlib import import_module
 from emailrelay import settings_file
 from emailrelay.queue.errors import PROGRAM
 from emailrelay.queue.parser import VERBS, general_parser, verb_parser
+from emailrelay.suggestions import suggest
 from emailrelay.terminal.run_command import CommandLineError, run_command
 
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        asked = general_parser(PROGRAM).parse_args(words)
+        asked = general_parser(PROGRAM).parse(words)
         name, rest = asked.command, asked.rest
         if name is None:
             raise CommandLineError("name a command; --help lists them")
@@ -35,8 +36,6 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _unknown(name: str) -> CommandLineError:
-    from emailrelay.config.suggestions import suggest  # noqa: PLC0415 - it takes long to import
-
     meant = suggest(name, VERBS)
     advice = "--help lists them" if meant is None else f"did you mean {meant}?"
     return CommandLineError(f"{name}: no such command; {advice}")
@@ -44,14 +43,14 @@ def _unknown(name: str) -> CommandLineError:
 
 def _parsed(name: str, rest: Sequence[str], general: Namespace) -> Namespace:
     try:
-        return verb_parser(PROGRAM, name).parse_intermixed_args(rest, general)
+        return verb_parser(PROGRAM, name).parse_mixed(rest, general)
     except CommandLineError as error:
         if name != "check":
             raise
         # A monitoring system takes the status of a wrong command line, 64, for no answer at all.
         from emailrelay.queue.check_command import unknown  # noqa: PLC0415 - of one command
 
-        raise SystemExit(unknown(str(error))) from error
+        raise SystemExit(unknown(str(error).replace("\n", ", "))) from error
 
 
 def _function(name: str) -> Callable[[Namespace], int]:

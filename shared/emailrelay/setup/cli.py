@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/setup.md)."""
     prepare_streams()
     try:
-        asked = parser().parse_args(argv)
+        asked = parser().parse(argv)
         with output_until_closed():
             return _run(asked)
     except CommandLineError as error:
-        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
+        return print_errors(PROGRAM, *str(error).splitlines(), status=os.EX_USAGE)
     except RelayError as error:
         return print_errors(PROGRAM, str(error), status=1)
     except OSError as error:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from emailrelay.suggestions import suggest
 from emailrelay.terminal import common_options
 from emailrelay.terminal.common_options import GENERAL
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, help_width, render
@@ -54,6 +55,43 @@ class CommandLineParser(argparse.ArgumentParser):
 
         """
         raise CommandLineError(message)
+
+    def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
+        """Parse a command line; None: that of this process.
+
+        Raises:
+            CommandLineError: a word is wrong, or there is no such option; a line for each.
+
+        """
+        return self._known(*self.parse_known_args(words))
+
+    def parse_mixed(self, words: Sequence[str], general: argparse.Namespace) -> argparse.Namespace:
+        """Parse words and options in any order, into ``general``; see ``parse``."""
+        return self._known(*self.parse_known_intermixed_args(words, general))
+
+    def _known(self, parsed: argparse.Namespace, unknown: Sequence[str]) -> argparse.Namespace:
+        options = [word for word in unknown if word.startswith("-") and word != "--"]
+        # A bare word behind an unknown option may be its value.
+        wrong = [*map(self._no_such_option, options)] or [f"{word}: unexpected" for word in unknown]
+        if wrong:
+            raise CommandLineError("\n".join(wrong))
+        return parsed
+
+    def _no_such_option(self, word: str) -> str:
+        option = word.split("=", 1)[0]
+        meant = self.meant(option)
+        advice = "--help lists them" if meant is None else f"did you mean {meant}?"
+        return f"{option}: there is no such option; {advice}"
+
+    def meant(self, option: str) -> str | None:
+        """Return the option of this parser that an unknown one probably means, or None."""
+        names = {
+            name.removeprefix("--").replace("-", "_"): name
+            for name in self._option_string_actions
+            if name.startswith("--")
+        }
+        meant = suggest(option.lstrip("-").replace("-", "_"), names)
+        return None if meant is None else names[meant]
 
     def add(self, option: HelpEntry, title: str = OPTIONS, **how: Any) -> None:
         """Add an option that several commands have; ``how`` is that of ``add_argument``."""

@@ -36,19 +36,20 @@ This message is sent nowhere.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Try the filters; return 0 if they accept, else 1; 64 or 66 (sysexits.h) for bad input."""
+    """Try the filters; return 0 if all can start and accept, else 1; 64 or 66 for bad input."""
     prepare_streams()
     try:
-        asked = parser().parse_args(argv)
+        asked = parser().parse(argv)
         filters = parse_chain(asked.filters, _tables(asked.config))
         side = Side.CLIENT if asked.client else Side.SERVER
         check_side(filters, side)
     except CommandLineError as error:
-        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
+        return print_errors(PROGRAM, *str(error).splitlines(), status=os.EX_USAGE)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
-    # The verdict will only show that they cannot run; this is the reason.
-    print_errors(PROGRAM, *(f"{path}: {why}" for path, why in unstartable(filters).items()))
+    # The verdict does not show the reason, nor a filter that this message does not reach.
+    broken = unstartable(filters)
+    print_errors(PROGRAM, *(f"{path}: {why}" for path, why in broken.items()))
     try:
         content = _message(asked.message)
     except OSError as error:
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
     sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
-    return os.EX_OK if isinstance(found.spoken.verdict, Accept) else 1
+    return os.EX_OK if isinstance(found.spoken.verdict, Accept) and not broken else 1
 
 
 def _tables(config: str | None) -> FilterTables:
@@ -98,7 +99,7 @@ def parser() -> CommandLineParser:
         ),
         statuses=(
             (0, "accepted"),
-            (1, "any other verdict"),
+            (1, "any other verdict, or a filter cannot start"),
             (64, "the command line is wrong"),
             (66, "the message cannot be read"),
         ),

@@ -29,6 +29,8 @@ def lines(trial: Trial, side: Side) -> Iterator[str]:
     if verdict.stop_run:
         yield "asks to:  stop this run of the forwarder"
     yield f"time:     {trial.seconds:.3f} s"
+    for note in trial.notes:
+        yield f"note:     {note}"
     for name in trial.beside:
         yield f"beside:   {name}"
     yield from _changes("content", trial.content)

@@ -5,7 +5,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
+from emailrelay.filters.shipped import dkim
+from emailrelay.filters.shipped.parameters import DkimFilter
 from emailrelay.filters.spec import Filter
-from emailrelay.filters.verdict import Side, Spoken
+from emailrelay.filters.verdict import Accept, Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.store.base import WorkCopy
 
@@ -41,6 +43,8 @@ class Trial:
     envelope: TrialFile
     beside: tuple[str, ...]
     """Names of additional files that the filters wrote."""
+    notes: tuple[str, ...]
+    """What a filter did not do, and why."""
 
 
 def run(
@@ -63,6 +67,7 @@ def run(
             content=TrialFile(before[0], _read(copy.content)),
             envelope=TrialFile(before[1], _read(copy.envelope)),
             beside=tuple(sorted(others - {copy.content.name, copy.envelope.name})),
+            notes=tuple(_unsigned(filters, spoken, copy.content)),
         )
 
 
@@ -74,6 +79,14 @@ async def _run(
         began = time.monotonic()
         spoken = await chain.run(copy, message=message)
         return spoken, time.monotonic() - began
+
+
+def _unsigned(filters: Sequence[Filter], spoken: Spoken, content: Path) -> Iterator[str]:
+    """Yield the filters that had no key for an accepted message."""
+    if isinstance(spoken.verdict, Accept) and content.is_file():
+        for one in filters:
+            if isinstance(one, DkimFilter) and (reason := dkim.foreign(one.keys, content)):
+                yield f"{one} does not sign: {reason}"
 
 
 def _read(path: Path) -> bytes | None:

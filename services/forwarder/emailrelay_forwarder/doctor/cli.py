@@ -64,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked, unknown = own.parse_known_args(options.unknown)
     except CommandLineError as error:
         return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
+    strange = [word.split("=", 1)[0] for word in unknown if word.startswith("-")]
+    misspelt = [
+        f"{option}: there is no such option; did you mean {meant}?"
+        for option in strange
+        if (meant := own.meant(option))
+    ]
+    if misspelt:
+        return print_errors(PROGRAM, *misspelt, status=os.EX_USAGE)
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None

@@ -43,6 +43,23 @@ def sign(keys: Sequence[DkimKey], content: Path, now: float) -> None:
                 write_message(write, [*signatures, *block.fields], file, block.end)
 
 
+def foreign(keys: Sequence[DkimKey], content: Path) -> str:
+    """Return the reason for which no key fits the author of a content, or an empty text.
+
+    Raises:
+        ContentRefused: the header is too long.
+        OSError: the system's fault.
+
+    """
+    with opened(content, "content") as file:
+        domain = dkim_text.author_domain(read_header(file).fields)
+    if domain is None:
+        return "the message does not have one author domain (From)"
+    if any(key.fits(domain) for key in keys):
+        return ""
+    return f"no key is for {domain}, the domain of the author (From)"
+
+
 def normalise(content: Path) -> None:
     """Bring a content into the form that goes out; leave it alone if it has that form."""
     with opened(content, "content") as file:

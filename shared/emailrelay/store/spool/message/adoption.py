@@ -6,6 +6,7 @@ completes the adoption, any number of times, and does not run the chain again.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from emailrelay import envelope_format, journal, message_id
@@ -157,6 +158,25 @@ def is_done(spool: Spool, message: QueueId) -> bool:
     return not files.is_there(adopted / _RESULT) and not files.is_there(
         spool.envelope(message, Stage.UNFILTERED)
     )
+
+
+def finish_noted(spool: Spool, message: QueueId, is_noted: Callable[[bytes], bool]) -> bool:
+    """Give a result's content its name after a replay of the log; True if there was a result.
+
+    Another process may have put the new envelope into the log before the names were synced.
+    ``is_noted`` tells that of the result's envelope; empty: it has its name already.
+    """
+    at = spool.directories.work / names.adopted_copy(message)
+    if not files.is_directory(at):
+        return False
+    adopted = at.directory.below(at.name, makes=False, private=True)
+    if not is_noted(files.read(adopted / _RESULT) or b""):
+        return False
+    content = adopted / names.content(message)
+    if files.exists(content):
+        files.rename(content, spool.content(message))
+    files.remove_tree(at)
+    return True
 
 
 def discard(spool: Spool, message: QueueId) -> None:

@@ -17,6 +17,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
+from emailrelay.store.spool.message import adoption
 from emailrelay.store.spool.message.draft import roll_forward
 from emailrelay.store.spool.message.spool import Spool
 
@@ -70,6 +71,8 @@ def apply(spool: Spool, message: QueueId, state: LastState) -> None:
         changed = _note(spool, message, state.stage, state.envelope)
     else:
         changed = _restore(spool, message, state.stage, state.envelope, state.content)
+    if state.stage not in (None, Stage.UNFILTERED):
+        changed |= _finish_adoption(spool, message)
     if changed:
         spool.report(Recovered(id=message, what="restored from the log"))
 
@@ -93,6 +96,19 @@ def _restore(
     if found is None:
         _put(spool, envelope, spool.envelope(message, stage))
     return changed or found is None
+
+
+def _finish_adoption(spool: Spool, message: QueueId) -> bool:
+    """Finish what filterd had begun, if the log has its result: a claim would find the old content."""
+    stage = spool.stage_of(message)
+    if stage is None:
+        return False
+    current = _read(spool.envelope(message, stage))
+    try:
+        return adoption.finish_noted(spool, message, lambda result: is_later(current, result))
+    except PermissionError as error:  # filterd runs as another user
+        spool.trouble(f"finish the adoption of {message}", error)
+        return False
 
 
 def _remove(spool: Spool, message: QueueId) -> bool:

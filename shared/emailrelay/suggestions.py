@@ -1,6 +1,5 @@
 """The name that a misspelt or foreign word for a setting probably means."""
 
-import difflib
 from collections.abc import Collection
 
 _OTHER_WORDS = {
@@ -65,6 +64,8 @@ def suggest(word: str, names: Collection[str]) -> str | None:
     near = min(names, key=lambda name: (_mistakes(word, name), name), default=None)
     if near is not None and _mistakes(word, near) <= most:
         return near
+    import difflib  # noqa: PLC0415 - only needed for mistakes
+
     similar = difflib.get_close_matches(word, sorted(names), n=1, cutoff=_SIMILAR)
     if similar:
         return similar[0]
