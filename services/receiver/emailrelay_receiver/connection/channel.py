@@ -77,7 +77,8 @@ class ClientChannel:
 
     async def listen(self, phase: Phase) -> None:
         """Flush pending replies and begin to wait for the client."""
-        await self.flush()
+        if self._replies:
+            await self.flush()
         self.limits.phase = phase
         self.limits.progress()
 
@@ -95,13 +96,14 @@ class ClientChannel:
 
     def reply(self, reply: Reply) -> None:
         """Append a reply of one line to those that wait."""
-        self.reply_line(str(reply))
+        self.reply_lines(str(reply))
 
-    def reply_line(self, line: str) -> None:
-        """Append a line, given without its end, to the replies that wait."""
-        self._replies += f"{line}\r\n".encode()
+    def reply_lines(self, *lines: str) -> None:
+        """Append lines, given without their ends, to the replies that wait."""
+        self._replies += "".join([f"{line}\r\n" for line in lines]).encode()
         if self.log.shows_lines:
-            self.log.sent(line)
+            for line in lines:
+                self.log.sent(line)
 
     async def flush(self) -> None:
         """Send pending replies in one piece, and wait until the client has taken enough of them."""

@@ -55,6 +55,11 @@ class TimeLimits:
         """Count silence from now on."""
         self._since = self._clock()
 
+    def heard(self) -> bool:
+        """Count silence from now on; return whether the session is within its time."""
+        now = self._since = self._clock()
+        return now <= self.began + self._timeouts.session
+
     def begin_content(self) -> None:
         """Count the time of a content from now on."""
         self._content_began = self.last_use = self._clock()

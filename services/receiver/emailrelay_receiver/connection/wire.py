@@ -154,7 +154,8 @@ class ClientWire(SMTP):
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the replies."""
-        await self._drain_helper()  # asyncio gives it no public name outside of its streams
+        # asyncio has no public name for it beside those of its streams, and the type stubs none.
+        await self._drain_helper()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
     def close(self) -> None:
         """Close the connection when everything is sent."""

@@ -53,6 +53,8 @@ class IncomingMessage:
         self.refusal: Reply | None = None
         self.size = 0
         """Octets of content, without our own line."""
+        self.full = False
+        """The store must drain before it takes more."""
         self.commit_seconds = 0.0
         """The time that the store took to make it durable."""
         self.envelope = envelope
@@ -66,8 +68,6 @@ class IncomingMessage:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._draft: Draft | None = None
-        self._full = False
-        """The store must drain before it takes more."""
 
     @property
     def hopeless(self) -> bool:
@@ -97,14 +97,14 @@ class IncomingMessage:
         """Wait for the store where ``take`` could not."""
         if self.refusal is not None:
             await self.drop()
-        elif self._full:
+        elif self.full:
             await self._drain()
 
     async def commit(self, session: str) -> QueueId | None:
         """Commit the message after the end of its content; None: see ``refusal``."""
         if self.refusal is None and self._reader.stray:  # a CR was the last octet
             self.refusal = _STRAY
-        if self.refusal is None and self._full:
+        if self.refusal is None and self.full:
             await self._drain()
         if self.refusal is None:
             self._write()
@@ -150,16 +150,16 @@ class IncomingMessage:
     def _write(self) -> bool:
         """Write the gathered octets; False: ``settle`` must be awaited, for the store or a refusal."""
         try:
-            self._full = not self._begun().write(b"".join(self._gathered))
+            self.full = not self._begun().write(b"".join(self._gathered))
         except StoreError as error:
             self.refusal = self._trouble(error)
             return False
         self._forget()
-        return not self._full
+        return not self.full
 
     async def _drain(self) -> None:
         """Wait until the store can take more content."""
-        self._full = False
+        self.full = False
         try:
             await self._begun().drain()
         except StoreError as error:

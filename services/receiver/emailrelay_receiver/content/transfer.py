@@ -51,7 +51,7 @@ class ContentTransfer:
         try:
             while reader.rest is None:
                 await self._receive(message, CHUNK)
-                if message.hopeless and message.refusal is not None:
+                if message.refusal is not None and message.hopeless:
                     return Goodbye(message.refusal)
             self._back_to_commands(reader.rest)
             return await self._commit(message)
@@ -92,13 +92,14 @@ class ContentTransfer:
             await chunked[1].drop()
 
     async def tidy(self) -> None:
-        """Drop a begun message if the last command has ended its transaction."""
-        if self.chunked is not None and not self._dialogue.mail.chunked:
+        """Drop the begun message if the last command has ended its transaction."""
+        if not self._dialogue.mail.chunked:
             await self.drop()
 
     async def _receive(self, message: IncomingMessage, most: int) -> None:
         await self._channel.receive(message.take, most)
-        await message.settle()
+        if message.refusal is not None or message.full:
+            await message.settle()
 
     async def _throw_away(self, wanted: ReceiveChunk, refusal: Reply) -> Reply | Goodbye:
         """Read a refused chunk, so that the commands behind it are found."""

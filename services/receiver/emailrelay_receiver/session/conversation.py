@@ -62,19 +62,24 @@ class Conversation:
 
     def answer_at_once(self, line: bytes) -> bool:
         """See ``WireUser.command``. Waking the task costs more than the reply."""
-        waits = not self._awaits_command or self.content.chunked or self._channel.wire.unsent
-        if waits or self._channel.left or self._context.closing or self._channel.log.shows_lines:
+        channel = self._channel
+        waits = not self._awaits_command or self.content.chunked or channel.wire.unsent
+        if waits or channel.left or self._context.closing or channel.log.shows_lines:
+            return False
+        if not channel.limits.heard():
             return False
         try:
-            outcome = self._decide(line)
+            outcome = hear(self._dialogue, line)
         except Exception:  # noqa: BLE001 - the task repeats it, and reports the error
             return False
-        if not isinstance(outcome, Lines) and not (isinstance(outcome, Reply) and outcome.accepted):
+        if isinstance(outcome, Reply) and outcome.code < 400:
+            channel.reply(outcome)
+        elif isinstance(outcome, Lines):
+            channel.reply_lines(*outcome.written)
+        else:
             self._decided = outcome
             return False
-        self._reply(line, outcome)
-        self._channel.send_replies()
-        self._channel.limits.progress()
+        channel.send_replies()
         return True
 
     async def run(self) -> None:
@@ -109,7 +114,8 @@ class Conversation:
         """Do what a command leads to; return what is still to be said, None: nothing."""
         try:
             outcome = await self._do(self._decide(line))
-            await self.content.tidy()
+            if self.content.chunked is not None:
+                await self.content.tidy()
         except (EOFError, ConnectionError, ssl.SSLError):
             raise
         except Exception as error:  # one client's trouble must not end the others' service
@@ -200,19 +206,18 @@ class Conversation:
         if outcome is None:
             return True
         if isinstance(outcome, Lines):
-            for text in outcome.texts[:-1]:
-                self._channel.reply_line(f"{outcome.code}-{text}")
-            self._channel.reply(Reply(outcome.code, outcome.texts[-1]))
+            self._channel.reply_lines(*outcome.written)
             return True
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, Reply) and outcome.code >= 400:
             outcome = self._dialogue.count_refusal(outcome)
-        reply = outcome.reply if isinstance(outcome, Goodbye) else outcome
+        goes_on = isinstance(outcome, Reply)
+        reply = outcome if isinstance(outcome, Reply) else outcome.reply
         self._channel.reply(reply)
         if reply.code >= 400:
             command = command_word(line)
             about = refused_mail(command, line, mail, self._dialogue.standing.user)
             self._channel.log.refused(command, reply, about)
-        return not isinstance(outcome, Goodbye)
+        return goes_on
 
 
 def _reason(error: Exception) -> str:
