@@ -69,23 +69,22 @@ async def _run(
     *,
     limit: asyncio.Timeout,
 ) -> Verdict:
-    content = copy.content
     match one:
         case NetFilter(place):
             # It gets the path of the content, and answers with a line.
-            answer = await programs.connections.ask(place, bytes(content) + b"\n")
+            answer = await programs.connections.ask(place, bytes(copy.content) + b"\n")
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
         case PipeFilter():
-            answer = await programs.pipes.ask(one, content)
+            answer = await programs.pipes.ask(one, copy.content)
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
         case MxFilter():
             await mx.route(one, copy)
             return Accept()
         case SpamFilter(edit=True):
-            await _mark(one, content)
+            await _mark(one, copy.content)
             return Accept()
         case SpamFilter():
-            return await _judge(one, content, side)
+            return await _judge(one, copy.content, side)
         case MilterFilter(place):
             more_time = _more_time(limit, programs.limits.timeout)
             return await milter.run(
@@ -97,7 +96,7 @@ async def _run(
                 on_progress=more_time,
             )
         case MessageIdFilter():
-            await asyncio.to_thread(editing.add_message_id, content, mail.id)
+            await asyncio.to_thread(editing.add_message_id, copy.content, mail.id)
             return Accept()
         case _:
             return await asyncio.to_thread(work, one, copy, mail.id)
