@@ -1,6 +1,7 @@
 """Milters in filterd and in the forwarder: kills in the dialogue, and milters as client filters."""
 
 import asyncio
+import errno
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from tests.service.forwarding import Office
 from tests.service.test_filterd import CONTENT, DEADLINE, Bench, refusing, start
 
 from emailrelay.bounces.failures import failures
-from emailrelay.events import FilterHeld
+from emailrelay.events import FilterHeld, FilterTrouble
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
@@ -23,6 +24,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail, Hold
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
+from emailrelay.store.spool.message import claim
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 
 QUARANTINE = (packet(b"q", b"odd\0"), packet(b"h", b"X-A\0v\0"), CONTINUE)
@@ -54,6 +56,48 @@ async def test_filterd_killed_in_the_dialogue_loses_nothing(tmp_path: Path, step
         assert await store.retry(message)
         content = await bench.content(message, Stage.READY)
         assert content == CONTENT.replace(b"\r\n\r\n", b"\r\nX-A: v\r\n\r\n", 1)
+
+
+ADDS = (packet(b"h", b"X-A\0v\0"), CONTINUE)
+
+
+async def test_message_is_copied_only_when_a_milter_changes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(claim, "make_copy", no_room)
+    script = ScriptedMilter()
+    async with (
+        open_store(tmp_path / "spool", report=lambda _event: None) as store,
+        serving(script) as place,
+    ):
+        bench = Bench(store, tmp_path, [])
+        async with bench.filterd(f"milter:{place}", f"milter:{place}"):
+            message = await bench.put()
+            await bench.moved_to(message, Stage.READY)
+            script.at_end = ADDS
+            await bench.put()
+            (trouble,) = await bench.after(FilterTrouble)
+    assert isinstance(trouble, FilterTrouble)
+    assert trouble.filter == "work copy"
+
+
+async def test_filters_behind_a_milter_get_its_changes(tmp_path: Path) -> None:
+    script = ScriptedMilter(at_end=ADDS)
+    async with (
+        open_store(tmp_path / "spool", report=lambda _event: None) as store,
+        serving(script) as place,
+    ):
+        bench = Bench(store, tmp_path, [])
+        program = bench.script('grep -q "^X-A: v" "$1"')
+        async with bench.filterd(f"milter:{place}", f"milter:{place}", program):
+            message = await bench.put()
+            await bench.moved_to(message, Stage.READY)
+        content = await bench.content(message, Stage.READY)
+    assert content == CONTENT.replace(b"\r\n\r\n", b"\r\nX-A: v\r\nX-A: v\r\n\r\n", 1)
+    assert (b"X-A\0 v\0" in script.told(b"L")) or (b"X-A\0v\0" in script.told(b"L"))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.filter_decision import Run, decide, filtered, recipients_refused
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.copy import Original
+from emailrelay.filters.copy import FilterCopy, LateCopy, Original
 from emailrelay.filters.verdict import BrokenFilter, Spoken
 from emailrelay.mail_fields import mail_fields
 from emailrelay.schedule import Schedule
@@ -149,13 +149,19 @@ class FilterWorker:
         known = self.chain.at_once(claim.envelope, claim.size)
         if known is not None:
             return known
+        original = Original(claim.envelope, claim.size, claim.touched)
         try:
-            copy = await claim.work_copy(WORK_COPY_SUFFIX)
+            copy = await self._copy(claim)
+            return await self.chain.run(
+                copy, message=claim.id, dsn=claim.history.dsn, original=original
+            )
         except StoreError as error:
             # The schedule defers it; otherwise a full disk would keep the job busy with this
             # message.
             return Spoken(BrokenFilter(reason=str(error)), "work copy")
-        original = Original(claim.envelope, claim.size, claim.touched)
-        return await self.chain.run(
-            copy, message=claim.id, dsn=claim.history.dsn, original=original
-        )
+
+    async def _copy(self, claim: Claim) -> FilterCopy:
+        small = claim.at_hand(WORK_COPY_SUFFIX) if self.chain.may_need_no_copy else None
+        if small is None:
+            return await claim.work_copy(WORK_COPY_SUFFIX)
+        return LateCopy(claim.envelope, small.content, small.copy)

@@ -26,6 +26,7 @@ from emailrelay.filters.shipped.parameters import SplitFilter
 from emailrelay.filters.spec import (
     ExitFilter,
     Filter,
+    MilterFilter,
     ProgramFilter,
 )
 from emailrelay.filters.verdict import (
@@ -100,6 +101,11 @@ class Chain:
                 return Spoken(verdict, str(one))
             accepted = verdict
         return Spoken(_checked(accepted, untouched(envelope, size)), self._last)
+
+    @property
+    def may_need_no_copy(self) -> bool:
+        """Tell if the chain begins with a filter that can read a message without a copy of it."""
+        return isinstance(self.filters[0], MilterFilter)
 
     @property
     def _server(self) -> bool:

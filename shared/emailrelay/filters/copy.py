@@ -34,6 +34,49 @@ class FilterCopy(Protocol):
         ...
 
 
+class LateCopy:
+    """A copy of a small message that is made when a filter first needs a file of it.
+
+    Until then filters read the message itself. Asking for a path raises what ``make`` raises.
+    """
+
+    def __init__(self, envelope: Envelope, content: bytes, make: Callable[[], FilterCopy]) -> None:
+        """Take the message as it is, and the function that copies it."""
+        self._message: tuple[Envelope, bytes] | None = (envelope, content)
+        self._make = make
+        self._made: FilterCopy | None = None
+
+    @property
+    def content_path(self) -> str:
+        """See ``FilterCopy.content_path``."""
+        return self._files().content_path
+
+    @property
+    def envelope_path(self) -> str:
+        """See ``FilterCopy.envelope_path``."""
+        return self._files().envelope_path
+
+    @property
+    def content(self) -> Path:
+        """See ``FilterCopy.content``."""
+        return self._files().content
+
+    @property
+    def envelope(self) -> Path:
+        """See ``FilterCopy.envelope``."""
+        return self._files().envelope
+
+    @property
+    def message(self) -> tuple[Envelope, bytes] | None:
+        """Return envelope and content as long as there are no files."""
+        return self._message
+
+    def _files(self) -> FilterCopy:
+        if self._made is None:
+            self._made, self._message = self._make(), None
+        return self._made
+
+
 class FilteredMail(NamedTuple):
     """The facts about a message that its two files lack."""
 

@@ -44,11 +44,11 @@ quickly).
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
@@ -162,6 +162,14 @@ class WorkCopy:
         return Path(self.envelope_path)
 
 
+class AtHand(NamedTuple):
+    """A small message that filters can read before there is a work copy."""
+
+    content: bytes
+    copy: Callable[[], WorkCopy]
+    """Makes the work copy at once; raises as ``Claim.work_copy``."""
+
+
 class Claim(ABC):
     """The sole right to work on one message, in an ``async with`` block. One settlement ends it."""
 
@@ -194,6 +202,10 @@ class Claim(ABC):
             StoreError: no room, or it cannot be read now.
 
         """
+
+    def at_hand(self, suffix: str) -> AtHand | None:  # noqa: ARG002 - for other stores
+        """Return a small message, for filters that may need no copy; None: use ``work_copy``."""
+        return None
 
     @abstractmethod
     def touched(self) -> bool:

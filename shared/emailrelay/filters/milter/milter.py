@@ -2,22 +2,23 @@
 
 import asyncio
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self
 
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters import editing
-from emailrelay.filters.copy import FilterCopy, FilteredMail
+from emailrelay.filters.copy import FilterCopy, FilteredMail, LateCopy
 from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
 from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
 from emailrelay.filters.milter.connections import MilterConnections, MilterSession
 from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
 from emailrelay.filters.milter.header_fields import MilterHeader
+from emailrelay.filters.milter.new_body import NewBody
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
 from emailrelay.filters.result import octets_of_envelope, opened, read_envelope
 from emailrelay.filters.verdict import (
@@ -34,8 +35,6 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
 
 _LONGEST_HEADER = 4 * 1024 * 1024
-_IN_MEMORY = 1024 * 1024
-"""Octets of a new body beyond which it waits in a file."""
 _SMALL = 256 * 1024
 """Octets that are written within the page cache at once; a thread costs more."""
 _ROOM = 64 * 1024 * 1024
@@ -62,12 +61,8 @@ async def run(
         DamagedMessage: the copy is no message.
 
     """
-    envelope = read_envelope(copy.envelope)
-    with (
-        opened(copy.content, "content") as content,
-        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(copy.content.parent)) as body,
-    ):
-        mail = _Mail(content, envelope, about, cast("BinaryIO", body))
+    envelope, file = _read(copy)
+    with file as content, _Mail(content, envelope, about, copy) as mail:
         result = await _converse(place, mail, connections, on_progress)
         verdict = _verdict(place, result, side)
         if isinstance(verdict, Accept):
@@ -82,20 +77,33 @@ async def run(
     return verdict
 
 
+def _read(copy: FilterCopy) -> tuple[Envelope, BinaryIO]:
+    if isinstance(copy, LateCopy) and copy.message is not None:
+        envelope, content = copy.message
+        return envelope, BytesIO(content)
+    return read_envelope(copy.envelope), opened(copy.content, "content")
+
+
 class _Mail:
     """The message, read as a milter gets it."""
 
     def __init__(
-        self, content: BinaryIO, envelope: Envelope, about: FilteredMail, body: BinaryIO
+        self, content: BinaryIO, envelope: Envelope, about: FilteredMail, copy: FilterCopy
     ) -> None:
         self.content = content
         self.envelope = envelope
         self.size = content.seek(0, 2)
         content.seek(0)
         self.header = _header(content, about.id)
-        self.new_body = body
+        self.new_body = NewBody(copy, 2 * self.size + _ROOM)
         self._facts = MailFacts(about, envelope, self.size, _host())
         self.leading_space = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.new_body.drop()
 
     def client(self) -> bytes:
         """Return the facts about the client."""
@@ -103,8 +111,7 @@ class _Mail:
 
     def request(self, on_progress: Callable[[], None]) -> MilterRequest:
         """Return what the milter gets, from the beginning."""
-        self.new_body.seek(0)
-        self.new_body.truncate()
+        self.new_body.drop()
         facts = self._facts
         return MilterRequest(
             connect=facts.connect(),
@@ -115,7 +122,7 @@ class _Mail:
             body=_ended(self.body(packets.CHUNK)),
             macros=facts.macros,
             on_progress=on_progress,
-            on_body=self._keep,
+            on_body=self.new_body.keep,
         )
 
     def body(self, chunk: int) -> Iterator[bytes]:
@@ -123,11 +130,6 @@ class _Mail:
         self.content.seek(self.header.body_at)
         while piece := self.content.read(chunk):
             yield piece
-
-    def _keep(self, piece: bytes) -> None:
-        if self.new_body.tell() + len(piece) > 2 * self.size + _ROOM:
-            raise MilterError("its new body is too large")
-        self.new_body.write(piece)
 
 
 def _ended(body: Iterator[bytes]) -> Iterator[bytes]:
@@ -239,23 +241,12 @@ def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) 
         with editing.replaced(copy.content) as write:
             write(header_fields.written(fields))
             if changes.new_body:
-                _write_new_body(mail.new_body, write)
+                mail.new_body.write_to(write)
             else:
                 for piece in mail.body(packets.CHUNK):
                     write(piece)
     if kept != mail.envelope:
         _write_envelope(copy.envelope, kept)
-
-
-def _write_new_body(body: BinaryIO, write: Callable[[bytes], object]) -> None:
-    """Write a body with CRLF at the end of each line, also of the last."""
-    body.seek(0)
-    put, last = editing.with_crlf(write), b"\n"
-    while piece := body.read(packets.CHUNK):
-        put(piece)
-        last = piece[-1:]
-    if last != b"\n":
-        write(b"\n" if last == b"\r" else b"\r\n")
 
 
 def _write_envelope(path: Path, envelope: Envelope) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from emailrelay import journal
@@ -21,14 +22,14 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.base import CHUNK, AtHand, Claim, WorkCopy
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, moves
 from emailrelay.store.spool.message.moves import Locked
-from emailrelay.store.spool.message.work_copy import Original, SpoolCopy, copied
+from emailrelay.store.spool.message.work_copy import Original, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
@@ -113,8 +114,23 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            original = Original(self._content, self.size, self._octets, self._read)
-            self._copy = await copied(self._locked, original, suffix)
+            self._copy = await copied(self._locked, self._original, suffix)
+        except OSError as error:
+            raise StoreError(f"copy {self.id} for filters", error) from error
+        self._touched = None
+        return self._copy.files
+
+    @property
+    def _original(self) -> Original:
+        return Original(self._content, self.size, self._octets, self._read)
+
+    def at_hand(self, suffix: str) -> AtHand | None:
+        """See ``Claim.at_hand``."""
+        return None if self._octets is None else AtHand(self._octets, partial(self._make, suffix))
+
+    def _make(self, suffix: str) -> WorkCopy:
+        try:
+            self._copy = make_copy(self._locked, self._original, suffix)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None
