@@ -121,6 +121,6 @@ def test_path_in_the_place_of_a_sockets_name_leads_out_of_no_directory(tmp_path:
     wake.mkdir()
     file.touch()
     sender = HintSender(Directory(str(wake)))
-    sender.send_to("../file", QueueId("1.1.1"))
+    assert not sender.tell("../file", "1.1.1 0.0")
     assert file.exists()
     sender.close()

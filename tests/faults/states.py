@@ -43,6 +43,9 @@ _BESIDE: Mapping[str, frozenset[State]] = {
     ".work/adopt": frozenset(State) - {State.DRAFT},
     ".waiting/": frozenset(State),
     ".waiting/answer": frozenset(State),
+    ".waiting/withdrawn": frozenset(State),
+    ".waiting/reply": frozenset(State),
+    ".waiting/new": frozenset(State),
     ".dsn/": frozenset({State.FAILED, State.GONE}),
 }
 """The files that a message may have beside its pair, by state."""
@@ -52,7 +55,7 @@ _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope(\.filter|\.bad|\.hold)?)"), ""),
     ".new": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope)"), ".new/"),
     ".work": (re.compile(rf"{_ID}\.(?P<what>run|new|adopt)"), ".work/"),
-    ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer))?"), ".waiting/"),
+    ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer|withdrawn|reply|new))?"), ".waiting/"),
     ".dsn": (re.compile(rf"{_ID}\.(relay|local)(?P<what>)"), ".dsn/"),
 }
 PRIVATE = frozenset({".wake", ".doubt", ".history", ".recipients", ".slots", ".tokens", ".wal"})

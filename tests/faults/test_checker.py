@@ -220,7 +220,7 @@ def test_copies_beside_a_message_are_published(put: Put, place: str) -> None:
     assert at_any_time(spool, TOLD, []) == []
 
 
-@pytest.mark.parametrize("place", [".waiting/{}", ".waiting/{}.answer"])
+@pytest.mark.parametrize("place", [".waiting/{}", ".waiting/{}.answer", ".waiting/{}.withdrawn"])
 def test_waits_beside_a_message_are_published(put: Put, place: str) -> None:
     assert at_any_time(put(pair(ID, "", 2) | {place.format(ID): b""}), TOLD, []) == []
 

@@ -42,6 +42,16 @@ def try_lock_new(descriptor: int) -> bool:
     return True
 
 
+def is_locked(descriptor: int) -> bool:
+    """Tell if another open file has the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    unlock(descriptor)
+    return False
+
+
 def unlock(descriptor: int) -> None:
     """End a lock at once: a child between fork and exec still shares the open file."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -100,6 +100,17 @@ class FinalDots:
             self._descriptor = None
 
 
+def peer_of(directory: Directory, message: QueueId) -> str:
+    """Return the server that may have got the final dot of a message; "" if there is none."""
+    begin = f"{message} ".encode()
+    for name in files.listed(directory):
+        octets = files.read(directory / name) or b""
+        for record in octets.split(b"\n"):
+            if record[1:].startswith(begin):
+                return record[1:].decode(errors="replace").split()[1]
+    return ""
+
+
 def left_behind(directory: Directory) -> Iterator[Left]:
     """Yield the unfinished deliveries of dead processes, and remove their files."""
     for name in files.listed(directory):

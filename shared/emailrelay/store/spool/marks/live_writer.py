@@ -15,6 +15,10 @@ _LOOK = 1.0
 """Seconds between two looks whether the file still has its name."""
 
 
+_MOST_KNOWN = 64
+"""Files of other processes that stay open."""
+
+
 class LiveWriter:
     """The file of this process, made before its first draft."""
 
@@ -68,9 +72,11 @@ class LiveWriters:
             OSError: it cannot be told.
 
         """
-        process = draft.split(".")[1] if draft.count(".") == 2 else ""
-        if not process.isdecimal():
-            return False
+        process = process_of(draft)
+        return process is not None and self.has_process(process)
+
+    def has_process(self, process: str) -> bool:
+        """See ``has_writer``."""
         if process not in self._known:
             self._known[process] = self._lives(process)
         return self._known[process]
@@ -83,6 +89,46 @@ class LiveWriters:
             return not locks.try_lock(descriptor)
         finally:
             os.close(descriptor)
+
+
+class KnownWriters:
+    """The processes whose drafts this one works on: their files stay open for the next look."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._open: dict[str, int] = {}
+
+    def has_writer(self, draft: QueueId) -> bool:
+        """See ``LiveWriters.has_writer``."""
+        process = process_of(draft)
+        if process is None:
+            return False
+        descriptor = self._open.get(process)
+        if descriptor is not None:
+            if locks.is_locked(descriptor):
+                return True
+            os.close(self._open.pop(process))
+        descriptor = files.open_regular(self._directory / _name(process))
+        if descriptor is None:
+            return False
+        if not locks.is_locked(descriptor):
+            os.close(descriptor)
+            return False
+        if len(self._open) >= _MOST_KNOWN:
+            self.close()
+        self._open[process] = descriptor
+        return True
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def process_of(draft: QueueId) -> str | None:
+    """Return the number of the process that made a draft; None: another program's."""
+    groups = draft.split(".")
+    return groups[1] if len(groups) == 3 and groups[1].isdecimal() else None
 
 
 def _name(process: str) -> str:

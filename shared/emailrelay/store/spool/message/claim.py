@@ -27,7 +27,7 @@ from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message import added_messages, adoption, moves
+from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.work_copy import Original, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
@@ -144,25 +144,19 @@ class SpoolClaim(Claim):
 
     async def before_dot(self, peer: str) -> bool:
         """See ``Claim.before_dot``."""
-        wait = self._locked.wait
-        if self.ack is Ack.DELIVERED and (wait is None or not wait.stands()):
-            return False
-        if self._doubt is None:
+        first = self._doubt is None
+        if first:
             try:
                 self._doubt = self._spool.final_dots.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
-            self._tell_of_dot(peer)
-        return True
-
-    def _tell_of_dot(self, peer: str) -> None:
-        """Tell the receiver of a waiting client: if it gives up, it can name the duplicate."""
+        # After the mark: a receiver that gives up later finds that.
         wait = self._locked.wait
-        if self.ack is Ack.DELIVERED and wait is not None:
-            try:
-                wait.at_dot(peer)
-            except OSError as error:
-                self._spool.trouble("note that a message is at its final dot", error)
+        if self.ack is Ack.DELIVERED and (wait is None or not wait.stands()):
+            if first:
+                self._out_of_doubt()
+            return False
+        return True
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""
@@ -172,6 +166,8 @@ class SpoolClaim(Claim):
                 await self._take_in(self._copy, settlement)
             if answer is None or self.ack is Ack.STORED:
                 await self._record(settlement)
+                if self.ack is Ack.DELIVERED and isinstance(settlement, Done):
+                    delivery_wait.forget(self._spool, self.id)
             else:
                 heard = await self._answer(settlement, answer)
             self._settled = True
@@ -199,8 +195,12 @@ class SpoolClaim(Claim):
     async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
         """Answer the waiting client; if that fails, no client waits any more. See ``settle``."""
         if not answer.accepted:
-            if self._tell(answer) or self.ack is Ack.DELIVERED:
-                # The client is responsible for it again.
+            # The client is responsible for it again.
+            if self.ack is Ack.DELIVERED:
+                # Removed first: while its receiver lives, the message would be tried again.
+                await self._leave(transition.after_refusal(settlement))
+                self._tell(answer)
+            elif self._tell(answer):
                 await self._leave(transition.after_refusal(settlement))
             else:
                 await self._record(settlement)
@@ -212,7 +212,7 @@ class SpoolClaim(Claim):
 
     def _tell(self, answer: Reply) -> bool:
         wait = self._locked.wait
-        return wait is not None and wait.tell(self._spool, self.id, answer)
+        return wait is not None and wait.tell(answer)
 
     async def _make_ordinary(self) -> None:
         """Make the rest of a message durable, before its client is told 250."""
@@ -254,8 +254,8 @@ class SpoolClaim(Claim):
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
         else:
             self._remember(change)
-        self._out_of_doubt()  # before the sync: a kill there sends nothing twice
         if durability is not None:
+            self._out_of_doubt()  # before the sync: a kill there sends nothing twice
             await durability.removed(self._spool.root, self._hand_over())
 
     def _remember(self, change: Change) -> None:

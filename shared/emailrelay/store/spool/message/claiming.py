@@ -20,7 +20,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
-from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
+from emailrelay.store.spool.message import adoption, delivery_wait, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import (
     LOOK_AGAIN_AT_TROUBLE,
     SMALL,
@@ -121,6 +121,7 @@ def _withdraw(locked: Locked) -> NotNow:
     """Remove a message whose client was not told 250, and has gone: it sends it again."""
     moves.leave(locked, transition.gone(MessageEnd.WITHDRAWN), moves.remove)
     adoption.discard(locked.spool, locked.id)
+    delivery_wait.refuse(locked.spool, locked.id)
     locked.spool.report(Withdrawn(id=locked.id))
     return NotNow(None)
 
@@ -196,7 +197,7 @@ def _awaited(locked: Locked, history: History) -> Ack:
     spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
     if history.ack is Ack.STORED or spoken:
         return Ack.STORED
-    locked.wait = waiting.look_for(locked.spool, locked.id)
+    locked.wait = waiting.look_for(locked.spool, locked.id, history.ack)
     return Ack.STORED if locked.wait is None else locked.wait.ack
 
 

@@ -25,9 +25,10 @@ from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
+from emailrelay.store.spool.message.client_wait import Waiter
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.message.waiting import Waiter, Waiters
+from emailrelay.store.spool.message.waiting import Waiters
 
 _WRITE_BACK = 8 * 1024 * 1024
 """Octets after which a large content's write-back starts, to shorten the commit."""
@@ -125,6 +126,9 @@ class SpoolDraft(Draft):
             else:
                 self._finish(stage, None)
         except OSError as error:
+            if self._waiters is not None:
+                self._waiters.end(self.id)
+            self._waiter = None
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
     async def take_over(self, entries: Sequence[Entry]) -> None:

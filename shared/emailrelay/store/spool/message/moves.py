@@ -20,8 +20,9 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.message import delivery_wait
+from emailrelay.store.spool.message.client_wait import Wait
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.message.waiting import Wait
 from emailrelay.store.transition import Change
 
 
@@ -234,3 +235,4 @@ def withdraw(spool: Spool, message: QueueId) -> None:
         if locked is not None:
             with locked:
                 leave(locked, transition.gone(MessageEnd.WITHDRAWN))
+                delivery_wait.forget(spool, message)

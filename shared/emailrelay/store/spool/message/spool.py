@@ -19,7 +19,7 @@ from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.history.history_writer import HistoryWriter
 from emailrelay.store.spool.marks.final_dots import FinalDots
-from emailrelay.store.spool.marks.live_writer import LiveWriter
+from emailrelay.store.spool.marks.live_writer import KnownWriters, LiveWriter
 from emailrelay.store.spool.message.once_a_turn import OnceATurn
 from emailrelay.store.spool.wake.announcer import Announcer
 from emailrelay.store.spool.wake.hint_sender import HintSender
@@ -52,6 +52,7 @@ class Spool:
     announcer: Announcer
     final_dots: FinalDots
     writer: LiveWriter
+    writers: KnownWriters
     history: HistoryWriter
     user: int
     """The user of this process, asked once: each claim compares it with an envelope's owner."""
@@ -90,8 +91,9 @@ class Spool:
             directory.renew()
 
     def close(self) -> None:
-        """Close the history and the directories."""
+        """Close the history, the files of other processes, and the directories."""
         self.history.close()
+        self.writers.close()
         for directory in self.directories:
             directory.close()
         self.root.close()
@@ -131,5 +133,6 @@ def open_spool(
         announcer=Announcer(HintSender(directories.wake)),
         final_dots=FinalDots(directories.doubt, partial(_tell, report)),
         writer=LiveWriter(directories.doubt, ids.process),
+        writers=KnownWriters(directories.doubt),
         history=HistoryWriter(above, clock=clock, trouble=partial(_tell, report)),
     )

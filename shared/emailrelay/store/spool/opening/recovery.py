@@ -21,12 +21,15 @@ from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.marks.live_writer import LiveWriters
-from emailrelay.store.spool.message import adoption, draft, notice
+from emailrelay.store.spool.message import adoption, delivery_wait, draft, notice
 from emailrelay.store.spool.message.moves import leave, lock
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.wake.answer_socket import SOCKET
 
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
+_WAIT_IS_OVER = 60.0
+"""Seconds after which the end of a wait is nobody's news, once its message is gone."""
 _ORPHAN_IS_OLD = 3600.0
 """Seconds since a content got its name after which no envelope can follow."""
 
@@ -153,11 +156,33 @@ class Recovery:
 
     def _waiters(self) -> None:
         """Remove the waits (A) of dead receivers; the message's next claim sees that."""
-        for name in files.listed(self.spool.directories.waiting):
-            path = self.spool.directories.waiting / name
-            with self._each(name), locks.held(path) as waiter:
-                if waiter is not None:
-                    files.remove(path)
+        directories = self.spool.directories
+        writers = LiveWriters(directories.doubt)
+        for name in files.listed(directories.waiting):
+            path = directories.waiting / name
+            with self._each(name):
+                if name.endswith((delivery_wait.WITHDRAWN, delivery_wait.REPLY, delivery_wait.NEW)):
+                    self._end_of_wait(path, writers)
+                    continue
+                with locks.held(path) as waiter:
+                    if waiter is not None:
+                        files.remove(path)
+        for name in files.listed(directories.wake):
+            socket, _, process = name.partition(".")
+            if socket == SOCKET and process.isdecimal() and not writers.has_process(process):
+                files.remove(directories.wake / name)
+
+    def _end_of_wait(self, path: Location, writers: LiveWriters) -> None:
+        """Remove what ended a wait for a delivery, if nobody needs it any more."""
+        message = QueueId(path.name.rpartition(".")[0])
+        try:
+            age = self.spool.clock() - files.status_of(path).st_mtime
+        except FileNotFoundError:
+            return
+        # The message's next claim sees that its receiver is dead.
+        over = age > _WAIT_IS_OVER and self.spool.stage_of(message) is None
+        if over or not writers.has_writer(message):
+            files.remove(path)
 
     def _notices(self) -> None:
         """N: send a notice that the journal has recorded; the next notifier makes others again."""

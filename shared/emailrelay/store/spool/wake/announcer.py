@@ -41,10 +41,11 @@ class Announcer:
         self._gathered.setdefault(stage, []).append(Due(message, due))
         self._soon = self._soon or self._loop.call_soon(self._flush)
 
-    def announce_to(self, name: str, message: QueueId) -> None:
-        """Send a hint to one socket by its name, at once."""
-        self._sender.send_to(name, message)
+    def tell(self, name: str, line: str) -> bool:
+        """Send a line to one socket by its name, at once; see ``HintSender.tell``."""
+        sent = self._sender.tell(name, line)
         self._retry_missed()
+        return sent
 
     def ask_for_scans(self) -> None:
         """See ``HintSender.ask_for_scans``."""

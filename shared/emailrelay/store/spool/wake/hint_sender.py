@@ -25,6 +25,8 @@ LONGEST = 8192
 """Octets of one datagram."""
 _MOST_MISSED = 64
 """Datagrams kept for a full socket; beyond these its owner is asked for a scan."""
+_LAST = 0.5
+"""Seconds for which the end waits for a full socket: nobody else knows a client's answer."""
 _MOST_LISTENERS, _MOST_NAMES = 64, 1000
 """Sockets that get hints, and names read to find them. Owners of others find mail by scans."""
 
@@ -73,11 +75,25 @@ class HintSender:
                 if name.partition(".")[0] in tuple(Stage):
                     self._tell(name, (LOOK,))
 
-    def send_to(self, name: str, message: QueueId) -> None:
-        """Send a hint to one socket by its name."""
-        with self._one, contextlib.suppress(OSError):
-            self._listeners()
-            self._tell(name, list(_datagrams((Due(message, 0.0),))))
+    def tell(self, name: str, line: str) -> bool:
+        """Send a line to one socket by its name; False if nobody takes it.
+
+        A line for a full socket is sent later.
+        """
+        datagram = f"{line}\n".encode(errors="replace")
+        with self._one:
+            if name in self._missed:
+                if len(self._missed[name]) >= _MOST_MISSED:
+                    return False
+                self._tell(name, (datagram,))
+                return True
+            try:
+                self._socket.sendto(datagram, socket_path(self._directory, name))
+            except BlockingIOError:
+                self._missed[name] = deque((datagram,))
+            except OSError:
+                return False
+            return True
 
     def send_missed(self) -> None:
         """Send the hints that sockets were too full for."""
@@ -137,6 +153,11 @@ class HintSender:
         """Close the socket."""
         with self._one:
             self._seen = None
+            self._socket.settimeout(_LAST)
+            for name, row in self._missed.items():
+                with contextlib.suppress(OSError):
+                    for datagram in row:
+                        self._socket.sendto(datagram, socket_path(self._directory, name))
         self._socket.close()
 
 

@@ -52,13 +52,17 @@ class HintSocket:
         try:
             files.remove(self._directory / self.name)
             # The mode is set before it has a name: later the name could lead to another file.
-            os.fchmod(opened.fileno(), files.FILE_MODE)
+            os.fchmod(opened.fileno(), self._mode())
             opened.bind(socket_path(self._directory, self.name))
         except OSError:
             opened.close()
             return
         self._socket = opened
         asyncio.get_running_loop().add_reader(opened, self.receive)
+
+    def _mode(self) -> int:
+        """Return the mode of the socket."""
+        return files.FILE_MODE
 
     @property
     def is_open(self) -> bool:

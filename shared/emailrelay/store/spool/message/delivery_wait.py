@@ -1,0 +1,133 @@
+"""A client's wait for the delivery of its message: it has no file unless something goes wrong.
+
+The message's id names its receiver, whose lock in ``.doubt/`` shows that it lives and whose socket
+in ``.wake/`` gets the answer. A receiver that gives up makes ``.waiting/ID.withdrawn``; the
+forwarder looks for that before the final dot and after its answer. Either the forwarder sees it, or
+the receiver sees what came before: the answer in its socket, or the forwarder's note in ``.doubt/``
+that the final dot is on its way. An answer that no socket takes is a file, ``ID.reply``.
+
+Guarantee: a client is told 250 only after the delivery, and the message is removed before that.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from emailrelay.ack import Ack
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.marks import final_dots, live_writer
+from emailrelay.store.spool.message.client_wait import Wait, Waiter
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.wake.answer_socket import SOCKET
+
+WITHDRAWN, REPLY, NEW = ".withdrawn", ".reply", ".new"
+"""The ends of the names in ``.waiting/``; NEW: a reply that is being written."""
+_UNKNOWN = "unknown"
+_NOT_DELIVERED = Reply(451, "4.3.0 the message was withdrawn")
+
+
+class DeliveryWaiter(Waiter):
+    """See ``Waiter``."""
+
+    ack = Ack.DELIVERED
+
+    def __init__(self, spool: Spool, message: QueueId, receive: Callable[[], None]) -> None:
+        """``receive`` takes the datagrams that have arrived.
+
+        Raises:
+            OSError: other processes could not see that this one lives.
+
+        """
+        super().__init__()
+        if not spool.writer.is_shown():
+            raise OSError(f"cannot lock a file in {spool.directories.doubt}")
+        self._spool, self._message, self._receive = spool, message, receive
+        self._path = spool.directories.waiting / message
+
+    def _hear(self, answer: str) -> None:
+        with contextlib.suppress(ValueError):  # any member of the group may send nonsense
+            self._reply = Reply.parse(answer)
+
+    def _look(self) -> None:
+        octets = files.read(self._path.plus(REPLY))
+        if octets is not None:
+            files.remove(self._path.plus(REPLY))
+            self._hear(octets.decode(errors="replace"))
+
+    def _end(self) -> None:
+        try:
+            os.close(files.create(self._path.plus(WITHDRAWN)))
+        except OSError as error:  # a forwarder that has the message may deliver it
+            self._spool.trouble(f"withdraw {self._message}", error)
+            self.doubt = _UNKNOWN
+        # Looked for after the mark is there: the sender of a later answer or dot sees that.
+        self._receive()  # the answer may be in the socket
+        if self._reply is None:
+            self._look()
+        if self._reply is not None:
+            forget(self._spool, self._message)
+            return
+        peer = final_dots.peer_of(self._spool.directories.doubt, self._message)
+        self.doubt = peer or self.doubt
+
+
+class DeliveryWait(Wait):
+    """See ``Wait``."""
+
+    ack = Ack.DELIVERED
+
+    def __init__(self, spool: Spool, message: QueueId) -> None:
+        """Nothing is opened."""
+        self._spool, self._message = spool, message
+        self._path = spool.directories.waiting / message
+
+    def stands(self) -> bool:
+        """See ``Wait.stands``."""
+        return self._lives() and not files.exists(self._path.plus(WITHDRAWN))
+
+    def _lives(self) -> bool:
+        return self._spool.writers.has_writer(self._message)
+
+    def tell(self, reply: Reply) -> bool:
+        """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
+        socket = f"{SOCKET}.{live_writer.process_of(self._message)}"
+        sent = self._spool.announcer.tell(socket, f"{self._message} {reply}")
+        heard = sent or (self._write(reply) and self._lives())
+        return not forget(self._spool, self._message) and heard
+
+    def _write(self, reply: Reply) -> bool:
+        """Write the answer to a file, for a receiver whose socket is gone."""
+        new = self._path.plus(NEW)
+        try:
+            descriptor = files.create(new)
+            try:
+                files.write_all(descriptor, str(reply).encode())
+            finally:
+                os.close(descriptor)
+            files.rename(new, self._path.plus(REPLY))
+        except OSError as error:
+            self._spool.trouble(f"answer the client of {self._message}", error)
+            return False
+        return True
+
+
+def look_for(spool: Spool, message: QueueId) -> DeliveryWait | None:
+    """Look for a living client who waits for the delivery."""
+    wait = DeliveryWait(spool, message)
+    return wait if wait.stands() else None
+
+
+def refuse(spool: Spool, message: QueueId) -> None:
+    """End the wait for a message that was withdrawn; its receiver may live against all signs."""
+    DeliveryWait(spool, message).tell(_NOT_DELIVERED)
+
+
+def forget(spool: Spool, message: QueueId) -> bool:
+    """Remove the mark that the client has gone, with its message; False if there was none."""
+    path = (spool.directories.waiting / message).plus(WITHDRAWN)
+    if not files.exists(path):
+        return False
+    files.remove(path)
+    return True
