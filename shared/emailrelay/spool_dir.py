@@ -13,11 +13,13 @@ from typing import NamedTuple, cast
 from emailrelay import settings_file
 from emailrelay.errors import ConfigError
 from emailrelay.settings_file import SettingsFile
+from emailrelay.suggestions import suggest
 
 _PREFIX = "EMAILRELAY_"
 PACKAGED = "/var/spool/emailrelay"
 _LOCAL = "/usr/local/var/spool/emailrelay"
 _LARGEST_PORT = 65535
+_NAMES = ("aliases", "config", "domain", "port", "spool_dir", "store", "store_fallback")
 SMTP = 25
 """The receiver's port without a setting."""
 
@@ -93,10 +95,30 @@ def host_settings(config: str | None = None) -> HostSettings:
 
     Raises:
         SettingsUnreadable, ConfigError: see ``settings_file.read``. A property with a wrong value
-            raises ConfigError too.
+            raises ConfigError too, and so does a variable that is probably a misspelt one of these.
 
     """
+    wrong = misspelt(os.environ)
+    if wrong:
+        raise ConfigError(wrong)
     return HostSettings(settings_file.read(config, os.environ), os.environ)
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that is like one of these settings.
+
+    No setting of a service is. The services name all variables that are no settings.
+    """
+    strange = {
+        name.removeprefix(_PREFIX).lower(): name for name in environ if name.startswith(_PREFIX)
+    }
+    for known in _NAMES:
+        strange.pop(known, None)
+    return [
+        f"{variable}: there is no such option; did you mean {_PREFIX}{meant.upper()}?"
+        for name, variable in sorted(strange.items())
+        if (meant := suggest(name, _NAMES))
+    ]
 
 
 def chosen(config: str | None = None) -> str:

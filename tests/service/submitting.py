@@ -11,7 +11,14 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "EMAILRELAY_DOMAIN": "here.test"}
 
 def command(name: str, user: int | None) -> list[str]:
     # The other user may be unable to read the interpreter's directory: import first.
-    become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
+    become = (
+        ""
+        if user is None
+        else (
+            "from emailrelay.submit import flush;"
+            f" os.setgroups([]); os.setgid({user}); os.setuid({user});"
+        )
+    )
     program = (
         "import encodings.idna, encodings.latin_1, os, sys;"
         " from emailrelay.store.spool import spool_view;"

@@ -90,6 +90,16 @@ def test_the_numbers_come_from_queue_and_history(watched: Watched) -> None:
     until(lambda: wanted in browser.get("/").words, wanted)
 
 
+def test_failed_mail_does_not_wait_for_its_route(tmp_path: Path) -> None:
+    opener, settings = SpoolOpener(tmp_path), tmp_path / "relay.toml"
+    asyncio.run(fill(opener))
+    settings.write_text('forward_to = "127.0.0.1:1"\n')
+    with running(opener.place, tmp_path, "--config", str(settings)) as console:
+        browser = console.browser("vic")
+        until(lambda: "1 failed" in browser.get("/").words, "all is read")
+        assert " Waiting Next try Reply default up 2 " in browser.get("/").words
+
+
 def test_open_pages_hear_of_new_mail_until_their_user_signs_out(watched: Watched) -> None:
     console, opener = watched
     browser = console.browser("vic")

@@ -61,6 +61,23 @@ async def test_trouble_is_told_once_and_mail_is_turned_away_without_attempts() -
     assert len(office.events(Deferred)) == 1
 
 
+async def test_message_that_comes_in_the_pause_records_that_it_was_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST", 60.0)
+    address = f"127.0.0.1:{closed_port()}"
+    office = Office(address)
+    recorded: list[str] = []
+    for _ in range(2):
+        settlement = await office.send()
+        assert isinstance(settlement, Defer)
+        recorded.append(str(settlement.attempt.trouble))
+    await office.forwarding.close()
+    why = f"no connection to {address}: connection refused"
+    assert recorded == [f"451 4.4.1 {why}", f"451 4.4.1 not tried now: {why}"]
+    assert [e.reason for e in office.events(SmarthostTrouble)] == [f"451 4.4.1 {why}"]
+
+
 async def test_trouble_that_changes_is_told_again_and_once() -> None:
     blocked: Act = "554 5.7.1 on our block list"
     async with SmtpPeer(

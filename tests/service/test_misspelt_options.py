@@ -51,7 +51,7 @@ def test_misspelt_option_gets_a_suggestion(
 
 
 def test_monitoring_system_gets_one_line_for_misspelt_options() -> None:
-    command = [BIN / "emailrelay-queue", "check", "--warnin", "3m", "--critcal", "1h"]
+    command = [str(BIN / "emailrelay-queue"), "check", "--warnin", "3m", "--critcal", "1h"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (
         3,

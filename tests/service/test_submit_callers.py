@@ -231,6 +231,49 @@ def test_mailq_calls_mail_deferred_that_waits_for_its_next_try(spool: Path) -> N
     assert " deferred until 2" in done.stdout
 
 
+def test_queue_run_makes_deferred_mail_due_and_is_silent_without_any(spool: Path) -> None:
+    done = submit("-q", "-s", str(spool), name="sendmail")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    later = time.time() + 3600
+    for number in (1, 2):
+        path = envelope_file(
+            spool,
+            f"{number}.1.1",
+            "ann@x.test",
+            write(Attempt(at=1.0, peer="mx", next_attempt=later)),
+        )
+        os.utime(path, (later, later))
+    done = submit("-q", "-s", str(spool), name="sendmail")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    states = submit("--spool-dir", str(spool), name="mailq").stdout
+    assert states.count(" ready from ") == 2
+
+
+def test_queue_run_submits_a_message_that_has_recipients(spool: Path) -> None:
+    assert submit("-q", "-s", str(spool), "bob@x.test", name="sendmail").returncode == 0
+    assert b"To-Remote: bob@x.test\r\n" in only(spool, "envelope")
+
+
+@NO_ROOT
+@pytest.mark.parametrize(("mode", "status"), [(0o750, 77), (0o755, 66)])
+def test_queue_run_without_the_right_to_change_mail_says_so(
+    spool: Path, mode: int, status: int
+) -> None:
+    spool.chmod(mode)
+    for parent in spool.parents[:3]:
+        parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    done = submit("-q", "-s", str(spool), name="sendmail", user=65534)
+    assert done.returncode == status
+    assert "Permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_queue_run_makes_no_spool(tmp_path: Path) -> None:
+    done = submit("-q", "-s", str(tmp_path / "none"), name="sendmail")
+    assert done.returncode == 66
+    assert not (tmp_path / "none").exists()
+
+
 def test_reader_of_mailq_may_stop_early(spool: Path) -> None:
     for number in range(3000):
         (spool / f"emailrelay.{number}.1.1.envelope.bad").write_bytes(b"damaged\r\n")

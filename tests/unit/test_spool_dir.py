@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emailrelay import spool_dir
-from emailrelay.config import FilterdSettings, read
+from emailrelay.config import SERVICES, FilterdSettings, read
 from emailrelay.errors import ConfigError
 
 
@@ -95,3 +95,32 @@ def test_store_that_is_no_text_is_not_passed_over(
     assert environment
     with pytest.raises(ConfigError, match="line 1: must be a URL in quotes"):
         spool_dir.chosen()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("EMAILRELAY_SPOOLDIR", "EMAILRELAY_SPOOL_DIR"),
+        ("EMAILRELAY_STROE", "EMAILRELAY_STORE"),
+        ("EMAILRELAY_DATABASE_URL", "EMAILRELAY_STORE"),
+        ("EMAILRELAY_CONFG", "EMAILRELAY_CONFIG"),
+    ],
+)
+def test_every_command_refuses_a_misspelt_variable(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    sentence = f"{variable}: there is no such option; did you mean {meant}?"
+    with pytest.raises(ConfigError) as wrong:
+        spool_dir.chosen()
+    assert wrong.value.problems == [sentence]
+    with pytest.raises(ConfigError) as told:
+        read(FilterdSettings, [], environment | {variable: "x"})
+    assert sentence in told.value.problems
+
+
+def test_settings_of_services_and_variables_of_others_are_no_mistakes() -> None:
+    names = {name.upper() for service in SERVICES for name in service.model_fields}
+    others = {"ID", "RUN", "PORTABLE", "MESSAGE_ID", "PORT_25_TCP", "SERVICE_HOST", "SERVICE_PORT"}
+    others |= {"STORE_PORT", "STORE_PORT_5432_TCP", "STORE_SERVICE_HOST", "STORE_SERVICE_PORT"}
+    assert spool_dir.misspelt({f"EMAILRELAY_{name}": "x" for name in names | others}) == []

@@ -57,6 +57,8 @@ def body_of(text: bytes, *, dots_end: bool = False) -> bytes:
         (["-bp"], Arguments(mode=OperationMode.MAILQ)),
         (["-bi"], Arguments(mode=OperationMode.NEWALIASES)),
         (["-bs"], Arguments(mode=OperationMode.SESSION)),
+        (["-q"], Arguments(mode=OperationMode.FLUSH)),
+        (["-q30m", "bob@x.test"], Arguments(recipients=("bob@x.test",))),
     ],
 )
 def test_options_of_sendmail_are_understood(words: list[str], expected: Arguments) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from emailrelay.errors import RelayError
 
-_IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhpq")
+_IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhp")
 """Letters of sendmail options that are ignored here, together with their values."""
 _IGNORED = frozenset("AGUmnv")
 
@@ -18,6 +18,8 @@ class OperationMode(Enum):
     SUBMIT = auto()
     SESSION = auto()
     MAILQ = auto()
+    FLUSH = auto()
+    """A queue run, unless there is a message to submit."""
     NEWALIASES = auto()
     HELP = auto()
     VERSION = auto()
@@ -122,8 +124,12 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
             return found._replace(dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
         case "b":
             return found._replace(mode=_mode(word))
+        case "q":
+            # With a value it is an interval, or a part of the queue: our forwarder has its schedule.
+            runs = not glued and found.mode is OperationMode.SUBMIT
+            return found._replace(mode=OperationMode.FLUSH) if runs else found
         case _ if letter in _IGNORED_WITH_VALUE:
-            if not glued and letter != "q":
+            if not glued:
                 _value(word, rest)
             return found
         case _:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import ConfigError, StoreError, reason_of
+from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
 from emailrelay.printable import printable
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.settings_file import SettingsFile, SettingsUnreadable
@@ -54,6 +54,8 @@ def _run(arguments: Arguments) -> int:
             return _session(arguments)
         case OperationMode.MAILQ:
             return _mailq(arguments)
+        case OperationMode.FLUSH:
+            return _flush(arguments)
         case OperationMode.NEWALIASES:
             return os.EX_OK  # the aliases are a setting, which needs no database
         case OperationMode.HELP:
@@ -102,10 +104,26 @@ def _host(arguments: Arguments) -> _Host:
 def _mailq(arguments: Arguments) -> int:
     from emailrelay.submit import mailq  # noqa: PLC0415 - only this needs it
 
-    try:
-        for line in mailq.lines(_host(arguments).place(arguments), time.time()):
+    def show(place: str) -> None:
+        for line in mailq.lines(place, time.time()):
             sys.stdout.write(f"{printable(line)}\n")
         sys.stdout.flush()
+
+    return _with_queue(arguments, show)
+
+
+def _flush(arguments: Arguments) -> int:
+    if arguments.recipients or arguments.from_header:
+        return _submit(arguments)
+    from emailrelay.submit import flush  # noqa: PLC0415 - only this needs it
+
+    return _with_queue(arguments, lambda place: flush.flush(place, PROGRAM))
+
+
+def _with_queue(arguments: Arguments, act: Callable[[str], None]) -> int:
+    """Call ``act`` with the store's directory or URL; return the exit status."""
+    try:
+        act(_host(arguments).place(arguments))
     except BrokenPipeError:  # the reader has seen enough
         drop_output()
     except SettingsUnreadable as error:
@@ -116,6 +134,8 @@ def _mailq(arguments: Arguments) -> int:
             f"{reason_of(error)}; become a member of the spool's group",
             status=os.EX_NOPERM,
         )
+    except StoreUnusable as error:
+        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
     except (FileNotFoundError, NotADirectoryError) as error:
         return print_errors(
             PROGRAM, f"{reason_of(error)}; use --spool-dir DIR", status=os.EX_NOINPUT

@@ -24,6 +24,7 @@ _OPTIONS = (
 _TASKS = (
     HelpEntry(("-bs",), "Speak SMTP on standard input and output."),
     HelpEntry(("-bp",), "Show the queue (also when called as mailq)."),
+    HelpEntry(("-q",), "Try deferred messages now."),
 )
 _PORT = HelpEntry(
     ("--port",),

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emailrelay.errors import RelayError
 from emailrelay.process_state import AccountState, ProcessState
 from emailrelay.queue.grouping import Grouping, MessageGroup
+from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
 from emailrelay.service_health import Found, HealthAnswer, does_its_job
 from emailrelay.service_statuses import statuses
@@ -21,6 +22,7 @@ _KEPT = 1.0
 """Seconds for which the same facts are given again."""
 _MOST_ROUTES = 20
 _MOST_REPLIES = 5
+_WAITING = QueueFilter(states=frozenset({State.UNFILTERED, State.READY, State.DEFERRED}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Overview:
         for state in states:
             for name, trouble in state.routes.items():
                 troubles[name] = troubles.get(name) or trouble
-        found = await self._queue.groups(QueueFilter(), Grouping.ROUTE, _MOST_ROUTES)
+        found = await self._queue.groups(_WAITING, Grouping.ROUTE, _MOST_ROUTES)
         waiting = {group.group: group for group in found if group.group not in ("", UNREAD)}
         return [
             RouteFacts(
@@ -128,5 +130,5 @@ class Overview:
             return ""
         found = replies
         if len(waiting) > 1:
-            found = await self._queue.groups(QueueFilter(route=route), Grouping.REPLY, 2)
+            found = await self._queue.groups(replace(_WAITING, route=route), Grouping.REPLY, 2)
         return next((each.group for each in found if each.group and each.group != UNREAD), "")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import re
 from collections.abc import Callable, Coroutine
 from random import random
 
@@ -23,6 +24,10 @@ _OPENING = frozenset(
         SessionStep.AUTH,
     }
 )
+
+
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
+"""An enhanced status code (RFC 3463) at the beginning of a reply's text."""
 
 
 class TurnedAway(SessionError):
@@ -83,15 +88,19 @@ class ServerPause:
     def check(self) -> None:
         """Raise TurnedAway during a pause."""
         if self._breaker.trouble is not None:
-            trouble = self._breaker.trouble
-            raise self.turned_away(trouble.reply, ours=trouble.ours)
+            reply = self._breaker.trouble.reply
+            self._note_turned_away(reply)
+            raise TurnedAway(SessionStep.CONNECT, _not_tried(reply), ours=True)
 
-    def turned_away(self, reply: Reply, *, ours: bool) -> TurnedAway:
+    def turned_away(self, reply: Reply) -> TurnedAway:
         """Return the error for a message that gets no attempt now, and report the first of many."""
+        self._note_turned_away(reply)
+        return TurnedAway(SessionStep.CONNECT, reply, ours=True)
+
+    def _note_turned_away(self, reply: Reply) -> None:
         if self._turned_away_at is None:
             self._tell(SmarthostTrouble, str(reply))
         self._turned_away_at = self._loop.time()
-        return TurnedAway(SessionStep.CONNECT, reply, ours=ours)
 
     def begin(self, trouble: SessionError) -> None:
         """Begin a pause, and probe the server after it."""
@@ -194,3 +203,10 @@ class ServerPause:
             # its own times until the server answers for a message.
             if step in _OPENING:
                 self._call_back()
+
+
+def _not_tried(reply: Reply) -> Reply:
+    """Return the record for a message that got no connection, because an earlier one had ``reply``."""
+    status = _STATUS.match(reply.text)
+    begins = "" if status is None else status[0]
+    return Reply.of(reply.code, f"{begins}not tried now: {reply.text.removeprefix(begins)}")

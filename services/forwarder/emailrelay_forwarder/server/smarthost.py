@@ -153,7 +153,7 @@ class Smarthost:
             if self._one_too_many(trouble):
                 return None
             if isinstance(trouble, NoSlot):
-                raise self.pause.turned_away(trouble.reply, ours=True) from trouble
+                raise self.pause.turned_away(trouble.reply) from trouble
             self.pause.begin(trouble)
             raise
 
@@ -181,7 +181,7 @@ class Smarthost:
 
     def _all_busy(self) -> TurnedAway:
         text = f"this relay waits: all {self.limit.now} connections to {self.name} are busy"
-        return self.pause.turned_away(Reply(451, f"4.4.5 {text}"), ours=True)
+        return self.pause.turned_away(Reply(451, f"4.4.5 {text}"))
 
 
 def _unwanted(trouble: SessionError, session: Session) -> bool:
