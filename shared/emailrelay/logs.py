@@ -158,7 +158,8 @@ def line_reporter(
         line["level"], line["event"] = level, event.name
         line["service"], line["pid"] = service, own_pid()
         for field in event.shown():
-            line[field] = field_value(getattr(event, field))
+            value = getattr(event, field)
+            line[field] = value if type(value) is int else field_value(value)
         text = render(None, "", line)
         octets = text.encode() if isinstance(text, str) else text
         if prioritised:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.service.receiving import receiving
 
-from emailrelay_receiver.session.session import SmtpSession
+from emailrelay_receiver.session.conversation import Conversation
 
 CONVERSATIONS = {
     "mail": [
@@ -48,16 +48,16 @@ BODIES = {"mail": [b"text\r\n"], "chunks dropped": [b"de\r\nf.\r\n"]}
 async def test_the_answers_are_the_same_one_by_one_and_together(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered: Callable[[SmtpSession, bytes], bool] = vars(SmtpSession)["command"]
+    answered: Callable[[Conversation, bytes], bool] = vars(Conversation)["answer_at_once"]
     at_once = 0
 
-    def counted(self: SmtpSession, line: bytes) -> bool:
+    def counted(self: Conversation, line: bytes) -> bool:
         nonlocal at_once
         done = answered(self, line)
         at_once += done
         return done
 
-    monkeypatch.setattr(SmtpSession, "command", counted)
+    monkeypatch.setattr(Conversation, "answer_at_once", counted)
     commands = CONVERSATIONS[name]
     async with receiving() as running:
         async with running.client() as peer:

@@ -96,14 +96,13 @@ class ClientChannel:
 
     def reply(self, reply: Reply) -> None:
         """Append a reply of one line to those that wait."""
-        self.reply_lines(str(reply))
+        self.reply_line(str(reply))
 
-    def reply_lines(self, *lines: str) -> None:
-        """Append lines, given without their ends, to the replies that wait."""
-        self._replies += "".join([f"{line}\r\n" for line in lines]).encode()
+    def reply_line(self, line: str) -> None:
+        """Append a line, given without its end, to the replies that wait."""
+        self._replies += f"{line}\r\n".encode()
         if self.log.shows_lines:
-            for line in lines:
-                self.log.sent(line)
+            self.log.sent(line)
 
     async def flush(self) -> None:
         """Send pending replies in one piece, and wait until the client has taken enough of them."""

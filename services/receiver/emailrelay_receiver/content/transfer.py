@@ -85,7 +85,7 @@ class ContentTransfer:
             await message.drop()
 
     async def drop(self) -> None:
-        """Discard a message whose last chunk has not arrived."""
+        """End the transaction, and discard a message whose last chunk has not arrived."""
         chunked, self.chunked = self.chunked, None
         self._dialogue.end_of_mail()
         if chunked is not None:
@@ -121,6 +121,7 @@ class ContentTransfer:
 
     def _back_to_commands(self, rest: bytes) -> None:
         self._channel.limits.phase = Phase.WORKING
+        self._channel.limits.end_content()
         self._channel.wire.input.put_back(rest)
 
     def _message(self, reader: ContentReader) -> IncomingMessage:
@@ -145,7 +146,9 @@ class ContentTransfer:
         if queue_id is None:
             return message.refusal or OUR_ERROR
         reply = await self._reply_to(queue_id, message)
+        self._channel.limits.end_content()  # the reply may have come long after the content
         if reply.accepted:
+            self._dialogue.message_accepted()
             self._context.report(
                 Received(
                     id=queue_id,

@@ -28,10 +28,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PATH = re.compile(
-    # A source route is read and ignored (RFC 5321 appendix C). What a repetition of a repetition has
-    # taken is never given back, so that no input makes the match slow.
-    rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}++|{_QUOTED})*+)"
-    rf"(?:@(?P<domain>{_ATOM}++|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
+    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no
+    # nested repetition, so that no input makes the match slow.
+    rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
+    rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
 _WORD = re.compile(r"[^ \t<>]+")
 _PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")

@@ -16,12 +16,6 @@ class Lines:
     code: int
     texts: tuple[str, ...]
 
-    @property
-    def written(self) -> tuple[str, ...]:
-        """The lines as they are sent, without their ends (RFC 5321 section 4.2.1)."""
-        *others, last = self.texts
-        return (*[f"{self.code}-{text}" for text in others], f"{self.code} {last}")
-
 
 @dataclass(frozen=True, slots=True)
 class ReceiveContent:

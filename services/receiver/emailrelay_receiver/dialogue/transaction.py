@@ -28,10 +28,11 @@ class MailTransaction:
 
     def envelope(self, standing: ClientStanding, *, client: str, helo: str) -> Envelope:
         """Return the envelope. ``client``, ``helo``: the address and name to note in it, or ""."""
+        recipients = self.recipients.values()
         return Envelope(
             sender=self.sender or Address(""),
-            to_local=self._addresses(local=True),
-            to_remote=self._addresses(local=False),
+            to_local=tuple({r.address: None for r in recipients if r.local}),
+            to_remote=tuple({r.address: None for r in recipients if not r.local}),
             body=self.parameters.body,
             authentication=standing.user,
             client=client,
@@ -56,9 +57,6 @@ class MailTransaction:
             envelope_id=self.parameters.envelope_id,
             recipients=wishes,
         )
-
-    def _addresses(self, *, local: bool) -> tuple[Address, ...]:
-        return tuple({r.address: None for r in self.recipients.values() if r.local is local})
 
     def _first_submitter(self, standing: ClientStanding) -> str:
         """Believe AUTH= of known clients only (RFC 4954 section 5)."""

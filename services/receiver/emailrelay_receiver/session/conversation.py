@@ -75,7 +75,7 @@ class Conversation:
         if isinstance(outcome, Reply) and outcome.code < 400:
             channel.reply(outcome)
         elif isinstance(outcome, Lines):
-            channel.reply_lines(*outcome.written)
+            self._reply_lines(outcome)
         else:
             self._decided = outcome
             return False
@@ -140,8 +140,10 @@ class Conversation:
         match outcome:
             case Reply() | Lines() | Goodbye():
                 return outcome
-            case ReceiveContent() | ReceiveChunk():
-                return await self._receive(outcome)
+            case ReceiveContent():
+                return await self.content.data()
+            case ReceiveChunk():
+                return await self.content.chunk(outcome)
             case StartTls():
                 await self._encrypt(_GO_AHEAD)
                 return None
@@ -156,18 +158,6 @@ class Conversation:
                 return await self.address_check.run(outcome)
             case _:
                 assert_never(outcome)
-
-    async def _receive(self, outcome: ReceiveContent | ReceiveChunk) -> Reply | Goodbye:
-        try:
-            if isinstance(outcome, ReceiveContent):
-                reply = await self.content.data()
-            else:
-                reply = await self.content.chunk(outcome)
-            if isinstance(reply, Reply) and reply.accepted and not self.content.chunked:
-                self._dialogue.message_accepted()
-            return reply
-        finally:
-            self._channel.limits.end_content()
 
     async def _encrypt(self, first: Reply | None = None) -> None:
         """Shake hands; earlier commands do not count any more (RFC 3207 section 4.2)."""
@@ -206,7 +196,7 @@ class Conversation:
         if outcome is None:
             return True
         if isinstance(outcome, Lines):
-            self._channel.reply_lines(*outcome.written)
+            self._reply_lines(outcome)
             return True
         if isinstance(outcome, Reply) and outcome.code >= 400:
             outcome = self._dialogue.count_refusal(outcome)
@@ -218,6 +208,11 @@ class Conversation:
             about = refused_mail(command, line, mail, self._dialogue.standing.user)
             self._channel.log.refused(command, reply, about)
         return goes_on
+
+    def _reply_lines(self, lines: Lines) -> None:
+        for text in lines.texts[:-1]:
+            self._channel.reply_line(f"{lines.code}-{text}")
+        self._channel.reply(Reply(lines.code, lines.texts[-1]))
 
 
 def _reason(error: Exception) -> str:

@@ -116,7 +116,7 @@ async def _exchange(
         while True:
             prompt = sasl.prompt(asked)
             # With the blank even if nothing follows (RFC 4954 section 4).
-            channel.reply_lines(f"{prompt.code} {prompt.text}")
+            channel.reply_line(f"{prompt.code} {prompt.text}")
             asked = exchange.send(sasl.decode(await channel.line(secret=True)))
     except StopIteration as end:
         claim: sasl.Credentials = end.value

@@ -32,6 +32,7 @@ class SmtpSession:
         "_on_ended",
         "_path",
         "_standing",
+        "command",
         "wire",
     )
 
@@ -63,6 +64,8 @@ class SmtpSession:
         self._limits = TimeLimits(context.timeouts, self.wire.loop.time, self._is_sender)
         self._channel = ClientChannel(self.wire, self._limits, self._log)
         self._conversation = Conversation(context, self._channel, self._dialogue)
+        self.command = self._conversation.answer_at_once
+        """See ``WireUser.command``."""
 
     # For the connection.
 
@@ -71,10 +74,6 @@ class SmtpSession:
         timeouts = self._context.timeouts
         self._channel.begin(min(timeouts.first_mail, timeouts.session))
         self._on_connected(self)
-
-    def command(self, line: bytes) -> bool:
-        """See ``WireUser.command``."""
-        return self._conversation.answer_at_once(line)
 
     async def serve(self) -> None:
         """See ``WireUser.serve``."""
