@@ -16,10 +16,12 @@ from bench.case import Bench, Durability
 from bench.load import KIB, Load
 from bench.peers import ours
 
-_CALLS = "fsync,fdatasync,syncfs,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,openat"
+_CALLS = "fsync,fdatasync,syncfs,io_submit,io_getevents,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,openat"
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?:-?\d+<(?P<path>[^>]*)>)?(?P<rest>.*)")
 _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>.* = (?P<result>-?\d+)")
 _SYNCS = ("fsync", "fdatasync", "syncfs")
+_SUBMITTED = re.compile(r"aio_data=(?P<key>\w+), [^}]*?aio_fildes=\d+<(?P<path>[^>]*)>")
+_ENDED = re.compile(r"\{data=(?P<key>\w+), obj=\w+, res=0,")
 _STORED = re.compile(r'"250 2\.0\.0 Ok: queued as (?P<id>[0-9.]+)')
 
 
@@ -43,7 +45,15 @@ def answers(trace: Iterable[str]) -> list[Answer]:
     found: list[Answer] = []
     synced: list[str] = []
     begun: dict[str, str] = {}
+    submitted: dict[str, str] = {}
     for line in trace:
+        if "io_submit" in line:
+            submitted |= {each["key"]: each["path"] for each in _SUBMITTED.finditer(line)}
+            continue
+        if "io_getevents" in line:
+            ended = (submitted.pop(each["key"], "") for each in _ENDED.finditer(line))
+            synced += filter(None, ended)
+            continue
         if resumed := _RESUMED.match(line):
             path = begun.pop(resumed["pid"], "")
             if resumed["call"] in _SYNCS and resumed["result"] == "0" and path:
@@ -61,6 +71,7 @@ def answers(trace: Iterable[str]) -> list[Answer]:
         elif '"354 ' in called["rest"]:
             synced.clear()
             begun.clear()
+            submitted.clear()
         elif stored := _STORED.search(called["rest"]):
             found.append(Answer(stored["id"], tuple(synced)))
     return found

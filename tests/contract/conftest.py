@@ -22,6 +22,8 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.spool.durable.jobs import Job
+from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.tokens import TokenStore
 
@@ -131,6 +133,16 @@ def _databases(tmp_path: Path) -> Iterator[None]:
     yield
     for directory in (tmp_path, *(tmp_path / each for each in (_SECOND, "from", "to"))):
         give_back_database(directory)
+
+
+@pytest.fixture
+def threads_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files synced by threads, as on systems whose kernel does not do it by itself."""
+
+    def no(_flushes: LoopFlushes, _job: Job) -> bool:
+        return False
+
+    monkeypatch.setattr(LoopFlushes, "takes", no)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ async def test_message_whose_settlement_is_cancelled_is_closed(spool: SpoolOpene
     assert messages_open() == []
 
 
+@pytest.mark.usefixtures("threads_sync")
 async def test_message_whose_removal_cannot_be_synced_is_closed(
     synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from emailrelay.store.spool.durable import syncer as syncer_module
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 
-pytestmark = pytest.mark.linux
+pytestmark = [pytest.mark.linux, pytest.mark.usefixtures("threads_sync")]
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
 

@@ -242,6 +242,7 @@ async def test_row_of_messages_not_to_be_had_does_not_hold_the_loop_up(spool: Sp
         assert turns >= 200
 
 
+@pytest.mark.usefixtures("threads_sync")
 async def test_thread_that_cannot_be_started_stops_no_later_commit(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 
+pytestmark = pytest.mark.usefixtures("threads_sync")
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
 

@@ -22,6 +22,7 @@ ERRORS = {
     "sendfile": ("ENOSPC", "EIO"),
     "fsync": ("EIO", "ENOSPC"),
     "fdatasync": ("EIO", "ENOSPC"),
+    "io_submit": ("EAGAIN", "EIO"),
     "sync_file_range": ("EIO", "ENOSPC"),
     "renameat": ("EIO", "ENOSPC", "EROFS"),
     "unlinkat": ("EIO", "EROFS"),
@@ -40,7 +41,7 @@ AROUND_A_FILTER = {
     "prlimit64": ("EPERM",),
 }
 """The calls by which filterd runs a program and learns of its end."""
-SHORT = ("openat", "write", "fsync", "renameat")
+SHORT = ("openat", "write", "io_submit", "fsync", "renameat")
 """The calls of the receiver that a short run has fail, the last of each."""
 PATIENCE = 400.0
 """Seconds until all is delivered: after trouble the next try is in a minute or two."""

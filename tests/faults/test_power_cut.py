@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import platform
 import shutil
 import smtplib
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.relay import BIN, Process, free_port, until
+from tests.faults import sabotage
 from tests.faults.disk import Disk
 from tests.faults.extent import extent
 from tests.faults.report import Report
@@ -226,10 +228,24 @@ def test_without_the_sync_of_all_the_same_cuts_lose_what_came_at_once(
         "def library(*name, **options):\n"
         "    loaded = load(*name, **options)\n"
         "    loaded.syncfs = lambda descriptor: 0\n"
+        "    loaded.syscall = lambda *_: -1\n"
         "    return loaded\n"
         "ctypes.CDLL = library\n"
     )
     accepted = _until_cut(disk, tmp_path, {**os.environ, "PYTHONPATH": str(tmp_path)}, 0, CROWD)
+    spool = disk.root / "spool"
+    found = asyncio.run(_kept(spool)) if spool.exists() else {}
+    assert {message: found.get(message) for message in accepted} != accepted
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the control has its call's number")
+def test_without_the_syncs_of_the_kernel_the_same_cuts_lose_mail(
+    disk: Disk, tmp_path: Path
+) -> None:
+    """The control for syncs that no thread makes."""
+    env = sabotage.environment(sabotage.KERNEL_SYNCS_DROPPED, tmp_path / "fault")
+    accepted = _until_cut(disk, tmp_path, env, 0)
     spool = disk.root / "spool"
     found = asyncio.run(_kept(spool)) if spool.exists() else {}
     assert {message: found.get(message) for message in accepted} != accepted

@@ -15,7 +15,7 @@ from tests.acceptance.relay import until
 
 CALLS = (
     "openat,write,writev,pwrite64,sendfile,copy_file_range,ftruncate,fallocate,fchmod,utimensat,flock,"
-    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
+    "fsync,fdatasync,sync_file_range,syncfs,io_submit,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
     "sendto,sendmsg,close"
 )
 """Calls that change a disk, or that a peer hears: no state changes between two of them."""

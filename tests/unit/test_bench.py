@@ -217,6 +217,23 @@ def test_a_sync_that_failed_or_was_another_message_s_does_not_count() -> None:
     assert not other.safe(Durability.SYNCED)
 
 
+def test_syncs_of_the_kernel_count_when_they_have_ended_without_an_error() -> None:
+    paths = ("1.2.3.content", "1.2.3.envelope", "")
+    begun = (
+        f"{{aio_data={key}, aio_lio_opcode=IOCB_CMD_FDSYNC, aio_fildes=9</spool/.new/{path}>}}"
+        for key, path in zip(("0", "0x1", "0x2"), paths, strict=True)
+    )
+    submitted = f"7 io_submit(0x7f, 3, [{', '.join(begun)}]) = 3".replace("/>", ">")
+    ended = [f"{{data={key}, obj=0x55, res=0, res2=0}}" for key in ("0", "0x1", "0x2")]
+    told = f"7 io_getevents(0x7f, 0, 256, [{', '.join(ended)}], NULL) = 3"
+    (answer,) = answers([SAFE[0], submitted, told, SAFE[-1]])
+    assert answer.safe(Durability.SYNCED)
+    (answer,) = answers([SAFE[0], submitted, told.replace("res=0,", "res=-5,", 1), SAFE[-1]])
+    assert not answer.safe(Durability.SYNCED)
+    (answer,) = answers([SAFE[0], submitted, SAFE[-1], told])
+    assert not answer.safe(Durability.SYNCED)
+
+
 def test_a_synced_log_makes_safe_only_what_relies_on_it() -> None:
     (answer,) = answers([SAFE[0], "7 fdatasync(19</spool/.log/1>) = 0", SAFE[-1]])
     assert answer.safe(Durability.LOG)

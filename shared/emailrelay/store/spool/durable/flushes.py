@@ -13,13 +13,14 @@ import time
 from collections.abc import Sequence
 
 from emailrelay.store.spool.disk.file_system import FileSystem
-from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target
+from emailrelay.store.spool.disk.sync_threads import SyncThreads
 from emailrelay.store.spool.durable.flush_depth import FlushDepth
 from emailrelay.store.spool.durable.jobs import (
     Job,
     Synced,
     finish_in_loop,
     finish_jobs,
+    first_error,
     tell_loops,
 )
 
@@ -139,7 +140,7 @@ class Flushes:
             closing.result()
         if targets:
             self._depth.took(others, time.monotonic() - began)
-        return [(job, _first(job.targets, failed)) for job in jobs]
+        return [(job, first_error(job.targets, failed)) for job in jobs]
 
     def close(self) -> None:
         """Finish all jobs, and end the threads. Blocks."""
@@ -159,7 +160,3 @@ def _devices(jobs: Sequence[Job]) -> dict[int, int]:
         for target in job.targets
         if isinstance(target, int)
     }
-
-
-def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:
-    return next((failed[target] for target in targets if target in failed), None)

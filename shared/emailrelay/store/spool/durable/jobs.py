@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -40,6 +40,11 @@ class Job:
 
 Synced: TypeAlias = tuple[Job, OSError | None]
 JobOutcome: TypeAlias = tuple[Job, Exception | None]
+
+
+def first_error(targets: Sequence[Target], failed: Mapping[Target, OSError]) -> OSError | None:
+    """Return the error of the first target that has failed, if any has."""
+    return next((failed[target] for target in targets if target in failed), None)
 
 
 def finish_jobs(jobs: Sequence[Synced]) -> list[JobOutcome]:

@@ -1,8 +1,9 @@
-"""Syncs files, directories and the log in batches, in threads that wait for the disk.
+"""Syncs files, directories and the log in batches.
 
 A batch holds the jobs of one turn of the loop, and those that arrived during the syncs before;
-there is no timer. A job names files and directories, which ``flushes`` syncs, or has a record for
-the log, where one thread syncs a whole batch. The loop writes the records, if it need not wait, and
+there is no timer. A job names files and directories, which the kernel syncs (``loop_flushes``), or
+threads where it cannot (``flushes``). Or it has a record for the log, where one thread syncs a
+whole batch. The loop writes the records, if it need not wait, and
 makes the files visible after the sync: each further system call in a thread would cost both a wait
 for the interpreter.
 """
@@ -31,6 +32,7 @@ from emailrelay.store.spool.durable.log_shares import (
     show,
     show_and_resolve,
 )
+from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.durable.records import Record
 
 _LARGEST_BATCH = 512
@@ -65,6 +67,7 @@ class Syncer:
         self._thread: threading.Thread | None = None
         self._beside = SyncThreads()
         self._flushes = Flushes(self._beside)
+        self._in_loop = LoopFlushes()
 
     def lies_on(self, *wholes: FileSystem) -> None:
         """Set the file system of all files, opened once for each flush that may be under way."""
@@ -133,7 +136,7 @@ class Syncer:
             raise
 
     def _begin(self, job: Job) -> None:
-        refusal = self._flushes.start() if job.record is None else self._start()
+        refusal = self._refusal(job)
         if refusal is not None:
             close_each((job.closing,))
             job.finish(refusal)
@@ -141,6 +144,11 @@ class Syncer:
         self._gathered.append(job)
         if len(self._gathered) == 1:
             job.loop.call_soon(self._hand_over)
+
+    def _refusal(self, job: Job) -> OSError | None:
+        if job.record is not None:
+            return self._start()
+        return None if self._in_loop.takes(job) else self._flushes.start()
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
@@ -151,7 +159,11 @@ class Syncer:
             share.written = self._log.write_now(share.records)
         if shares:
             self._jobs.put(shares)
-        jobs = [job for job in gathered if job.record is None]
+        syncs = [job for job in gathered if job.record is None]
+        here = [job for job in syncs if self._in_loop.takes(job)]
+        if here:
+            self._in_loop.add(here)
+        jobs = syncs if not here else [job for job in syncs if not self._in_loop.takes(job)]
         if jobs and self._flushes.add(jobs) and not self._looks:
             self._look_after_a_turn()
 
@@ -195,6 +207,7 @@ class Syncer:
     async def close(self) -> None:
         """Finish all jobs."""
         self._hand_over()
+        await self._in_loop.close()
         self._looks = False
         if self._thread is not None:
             self._jobs.put(None)

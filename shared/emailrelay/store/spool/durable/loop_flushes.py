@@ -1,0 +1,146 @@
+"""Syncs the jobs of an event loop side by side, without a thread that waits (``kernel_syncs``).
+
+While one flush is under way, a second one may begin: as the file system writes its journal for the
+first, the data of the second goes to the disk. More at once would be small, and each costs the
+processor. So other jobs are collected until a flush ends.
+
+Files come before directories: then their data has its place when the journal is written, and one
+write of the journal serves all of a flush.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.kernel_syncs import ROOM, KernelSyncs
+from emailrelay.store.spool.disk.sync_threads import Target
+from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, resolve
+
+MOST_FLUSHES = 2
+"""Flushes that may be under way at once."""
+_MOST_TARGETS = 4
+_LARGEST = ROOM // MOST_FLUSHES // _MOST_TARGETS
+"""Jobs of a flush."""
+
+
+@dataclass(slots=True, eq=False)
+class _Flush:
+    """Jobs whose syncs were begun together."""
+
+    jobs: Sequence[Job]
+    opened: list[int] = field(default_factory=list[int])
+    """Directories that were opened for it: each open file has errors of its own."""
+    failed: dict[Target, OSError] = field(default_factory=dict[Target, OSError])
+    left: int = 0
+    """Syncs that have not ended."""
+
+
+class LoopFlushes:
+    """The syncs of one event loop."""
+
+    def __init__(self) -> None:
+        """Prepare for nothing: that needs the loop."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._kernel: KernelSyncs | None = None
+        self._waiting: list[Job] = []
+        self._flushes = 0
+        self._under_way: dict[int, tuple[_Flush, Target]] = {}
+        """Syncs by their keys."""
+        self._key = 0
+        self._all_ended: asyncio.Future[None] | None = None
+
+    def takes(self, job: Job) -> bool:
+        """Tell if a job can be done here; else a thread has to do it."""
+        if job.blocks or job.closing or len(job.targets) > _MOST_TARGETS:
+            return False
+        if self._loop is None:
+            self._start(job.loop)
+        return self._kernel is not None and job.loop is self._loop
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        with suppress(OSError):
+            self._kernel = KernelSyncs()
+            loop.add_reader(self._kernel.ends, self._look)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Sync what jobs name, and finish them when all of it has ended."""
+        self._waiting += jobs
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._flushes < MOST_FLUSHES and self._kernel is not None:
+            jobs, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
+            self._begin(_Flush(jobs), self._kernel)
+
+    def _begin(self, flush: _Flush, kernel: KernelSyncs) -> None:
+        self._flushes += 1
+        targets = dict.fromkeys(target for job in flush.jobs for target in job.targets)
+        open_files = [target for target in targets if isinstance(target, int)]
+        self._sync(flush, kernel, open_files, open_files, data=True)
+        directories: list[Directory] = []
+        for target in targets:
+            if isinstance(target, Directory):
+                try:
+                    flush.opened.append(files.reopened(target))
+                except OSError as error:
+                    flush.failed[target] = error
+                else:
+                    directories.append(target)
+        self._sync(flush, kernel, directories, flush.opened, data=False)
+        if not flush.left:
+            self._end(flush)
+
+    def _sync(
+        self,
+        flush: _Flush,
+        kernel: KernelSyncs,
+        targets: Sequence[Target],
+        descriptors: Sequence[int],
+        *,
+        data: bool,
+    ) -> None:
+        first, self._key = self._key, self._key + len(targets)
+        refused = kernel.begin(descriptors, first, data=data)
+        for key, (target, error) in enumerate(zip(targets, refused, strict=True), first):
+            if error is None:
+                self._under_way[key] = flush, target
+                flush.left += 1
+            else:
+                flush.failed[target] = error
+
+    def _look(self) -> None:
+        if self._kernel is None:
+            return
+        for key, error in self._kernel.ended():
+            flush, target = self._under_way.pop(key)
+            flush.left -= 1
+            if error is not None:
+                flush.failed[target] = error
+            if not flush.left:
+                self._end(flush)
+        self._go_on()
+        if self._all_ended is not None and not self._flushes:
+            self._all_ended.set_result(None)
+            self._all_ended = None
+
+    def _end(self, flush: _Flush) -> None:
+        self._flushes -= 1
+        for descriptor in flush.opened:
+            os.close(descriptor)
+        resolve(finish_jobs([(job, first_error(job.targets, flush.failed)) for job in flush.jobs]))
+
+    async def close(self) -> None:
+        """Finish all jobs."""
+        if self._kernel is None or self._loop is None:
+            return
+        if self._flushes:
+            self._all_ended = self._loop.create_future()
+            await self._all_ended
+        self._loop.remove_reader(self._kernel.ends)
+        self._kernel.close()
+        self._kernel = None
