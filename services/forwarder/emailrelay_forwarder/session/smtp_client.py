@@ -14,7 +14,7 @@ from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.dot_stuff import DotStuffer
 from emailrelay_forwarder.session.extensions import extensions_of, largest_message
 from emailrelay_forwarder.session.moment import Moment
-from emailrelay_forwarder.session.reply_judgement import expect, judged, verdict
+from emailrelay_forwarder.session.reply_judgement import expect, judged
 from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
@@ -179,7 +179,7 @@ class Session:
         """Send an empty content after a 354 without recipients (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)
         self.unfinished = False
-        verdict(SessionStep.DOT, answer)
+        judged(SessionStep.DOT, answer)
 
     async def content(self, chunks: AsyncIterator[bytes]) -> bytes:
         """Send all of the content but the end, and return that; ``final_dot`` sends it.
@@ -203,7 +203,7 @@ class Session:
         self.unfinished = False
         self.messages += 1
         self.used = True
-        return verdict(SessionStep.DOT, answer)
+        return judged(SessionStep.DOT, answer)
 
     async def quit(self, limit: float) -> None:
         """Send QUIT, and wait for the answer at most ``limit`` seconds; never raises."""
