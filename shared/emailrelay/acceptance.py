@@ -46,10 +46,15 @@ def write(accepted: Accepted) -> bytes:
 def encode(accepted: Accepted) -> dict[str, Any]:
     """Return the object of the line."""
     value: dict[str, Any] = {
-        name: getattr(accepted, name) for name in ("at", "stage", "length", "crc32")
+        "at": accepted.at,
+        "stage": accepted.stage,
+        "length": accepted.length,
+        "crc32": accepted.crc32,
     }
-    awaited = {"ack": accepted.ack, "session": accepted.session}
-    value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
+    if accepted.ack is not Ack.STORED:
+        value["ack"] = accepted.ack
+    if accepted.session:
+        value["session"] = accepted.session
     if accepted.notice:
         value["notice"] = accepted.notice
     if accepted.dsn != NO_REQUEST:
@@ -64,7 +69,7 @@ def read(value: Mapping[str, Any]) -> Accepted:
         stage=Stage(value["stage"]),
         length=journal_line.count(value["length"]),
         crc32=journal_line.count(value["crc32"]),
-        ack=Ack(value.get("ack", Ack.STORED)),
+        ack=Ack(value["ack"]) if "ack" in value else Ack.STORED,
         session=str(value.get("session", "")),
         dsn=_dsn(value.get("dsn")),
         notice=journal_line.count(value.get("notice", 0)),

@@ -10,12 +10,28 @@ _LARGEST = 2**64
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 """One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the
 line."""
+_READER = json.JSONDecoder()
 
 
 def write(event: str, value: Mapping[str, Any]) -> bytes:
     """Return the line with CRLF. JSON escapes all texts, so none can break out of the line."""
     text = _JSON.encode(value)
     return PREFIX + event.encode() + b": " + text.encode() + b"\r\n"
+
+
+def read(text: bytes) -> dict[str, Any]:
+    """Read the object of a line, given without its name; any problem raises an error.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+
+    """
+    line = text.decode().strip()
+    found: tuple[dict[str, Any], int] = _READER.raw_decode(line)
+    value, end = found
+    if end != len(line):
+        raise ValueError(line)
+    return value
 
 
 def moment(value: Any) -> float:

@@ -12,15 +12,10 @@ def expect(step: SessionStep, answer: RawReply, code: int) -> None:
 
 
 def judged(step: SessionStep, answer: RawReply) -> Reply:
-    """Return the reply: 354 accepts DATA, any 2yz accepts all other commands."""
-    if step is not SessionStep.DATA:
-        return verdict(step, answer)
-    return Reply.of(*answer) if answer.code == 354 else _refusal(step, answer)
-
-
-def verdict(step: SessionStep, answer: RawReply) -> Reply:
-    """Return the reply: any 2yz accepts, the first digit decides (4.3.2)."""
-    return Reply.of(*answer) if 200 <= answer.code <= 299 else _refusal(step, answer)
+    """Return the reply: 354 accepts DATA, any 2yz all else; the first digit decides (4.3.2)."""
+    code = answer.code
+    accepted = code == 354 if step is SessionStep.DATA else 200 <= code <= 299
+    return Reply.of(*answer) if accepted else _refusal(step, answer)
 
 
 def _refusal(step: SessionStep, answer: RawReply) -> Reply:

@@ -28,7 +28,7 @@ class ReplyReader:
         self._buffer = bytearray()
         self._code = 0
         """The code of the reply whose first lines have been read; 0: there is none."""
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self.waiting = 0
         """The number of octets so far that belong to no reply that was taken."""
 
@@ -57,11 +57,14 @@ class ReplyReader:
             code = int(digits)
             if self._code not in (0, code):
                 raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
+            said = text.decode("utf-8", "replace").strip()
             if sign == b"-":
                 self._code = code
-                self._lines.append(text)
+                self._lines.append(said)
                 continue
-            lines, self._lines, self._code = [*self._lines, text], [], 0
+            if self._lines:
+                said = "\n".join([*self._lines, said])
+                self._lines, self._code = [], 0
             self.waiting = len(self._buffer)
-            return code, "\n".join([each.decode("utf-8", "replace").strip() for each in lines])
+            return code, said
         return None

@@ -14,7 +14,7 @@ from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.dot_stuff import DotStuffer
 from emailrelay_forwarder.session.extensions import extensions_of, largest_message
 from emailrelay_forwarder.session.moment import Moment
-from emailrelay_forwarder.session.reply_judgement import expect, judged, verdict
+from emailrelay_forwarder.session.reply_judgement import expect, judged
 from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
@@ -36,6 +36,7 @@ class Session:
         "_wire",
         "extensions",
         "idle_since",
+        "largest",
         "messages",
         "most_recipients",
         "open_mail",
@@ -55,6 +56,8 @@ class Session:
         """The numeric address of the server."""
         self.extensions: Mapping[str, str] = {}
         """EHLO keywords in lower case, with their parameters."""
+        self.largest: int | None = None
+        """The size limit for messages in octets, if the server gives one (RFC 1870)."""
         self.messages = 0
         """The number of accepted contents."""
         self.most_recipients = MOST_RECIPIENTS
@@ -78,11 +81,6 @@ class Session:
     def usable(self) -> bool:
         """True if another command can be sent, as far as known without sending it."""
         return self._wire.quiet
-
-    @property
-    def largest(self) -> int | None:
-        """The size limit for messages in octets, if the server gives one (RFC 1870)."""
-        return largest_message(self.extensions)
 
     @property
     def encryption(self) -> ssl.SSLObject | None:
@@ -142,7 +140,7 @@ class Session:
 
         The extensions sent in clear before TLS no longer count (RFC 3207 section 4.2).
         """
-        self.extensions = {}
+        self.extensions, self.largest = {}, None
         name = self._name().encode("ascii", "replace")
         answer = await self._command(SessionStep.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:
@@ -156,6 +154,7 @@ class Session:
             for name, more in extensions_of(answer.message).items()
             if name not in without
         }
+        self.largest = largest_message(self.extensions)
 
     async def begin(self) -> None:
         """Prepare a transaction."""
@@ -179,7 +178,7 @@ class Session:
         """Send an empty content after a 354 without recipients (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)
         self.unfinished = False
-        verdict(SessionStep.DOT, answer)
+        judged(SessionStep.DOT, answer)
 
     async def content(self, chunks: AsyncIterator[bytes]) -> bytes:
         """Send all of the content but the end, and return that; ``final_dot`` sends it.
@@ -203,7 +202,7 @@ class Session:
         self.unfinished = False
         self.messages += 1
         self.used = True
-        return verdict(SessionStep.DOT, answer)
+        return judged(SessionStep.DOT, answer)
 
     async def quit(self, limit: float) -> None:
         """Send QUIT, and wait for the answer at most ``limit`` seconds; never raises."""

@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -224,16 +224,14 @@ class SpoolClaim(Claim):
             os.fchmod(self._locked.descriptor, files.FILE_MODE)
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
-    async def _record(self, settlement: Settlement) -> None:
+    def _record(self, settlement: Settlement) -> Awaitable[None]:
         match settlement:
             case Done(attempt, end):
-                await self._leave(transition.gone(end, attempt))
+                return self._leave(transition.gone(end, attempt))
             case Pass():
-                if settlement.quarantine is not None:
-                    settlement = transition.passed_beside(self._wish(), settlement)
-                await self._pass(settlement)
+                return self._pass(settlement)
             case _:
-                await self._change(settlement)
+                return self._change(settlement)
 
     async def _leave(self, change: Change) -> None:
         # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
@@ -303,6 +301,8 @@ class SpoolClaim(Claim):
         return ()
 
     async def _pass(self, passed: Pass) -> None:
+        if passed.quarantine is not None:
+            passed = transition.passed_beside(self._wish(), passed)
         if self._copy is not None and self.touched():
             await adoption.adopt(self._locked, self._copy, passed)
             self._copy = None  # it is the message now
