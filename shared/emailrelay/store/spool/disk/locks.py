@@ -6,7 +6,8 @@ A lock ends with its process. It counts only while the name still leads to the l
 import contextlib
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import cache
 
 from emailrelay import started_programs
 from emailrelay.store.spool.disk import files
@@ -25,9 +26,15 @@ def lock(descriptor: int) -> None:
 
 def try_lock(descriptor: int) -> bool:
     """Take the kernel's lock on an open file if it is free."""
+    return _library()(descriptor, blocking=False)
+
+
+@cache
+def _library() -> Callable[..., bool]:
+    """Return the library's function: an import statement would cost more than the lock."""
     from filelock import lock_descriptor  # noqa: PLC0415 - slow, and emailrelay-submit does without
 
-    return lock_descriptor(descriptor, blocking=False)
+    return lock_descriptor
 
 
 def try_lock_new(descriptor: int) -> bool:
