@@ -27,6 +27,8 @@ class SpoolCopy:
     files: WorkCopy
     original: dict[Location, object]
     """The state of each file when it was made."""
+    has_others: bool = True
+    """False if programs were seen to have put nothing beside the two files."""
 
     def changed(self) -> bool:
         """Tell if a program has touched either file. A change time cannot be set back."""
