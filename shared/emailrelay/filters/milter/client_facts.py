@@ -2,8 +2,10 @@
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from emailrelay.address_pattern import split
 from emailrelay.arrival_facts import ArrivalFacts
@@ -19,7 +21,17 @@ _HIDDEN = "0.0.0.0"  # noqa: S104 -- an address in a packet, nothing listens
 """For a client whose address is kept secret: it must not pass for one of this host."""
 
 
-@dataclass(frozen=True, slots=True)
+class SessionFacts(NamedTuple):
+    """The packets and macros about a client, which its messages share."""
+
+    connect: bytes
+    helo: bytes
+    macros: Mapping[Command, dict[bytes, bytes]]
+    all: bytes
+    """All these facts, to compare them."""
+
+
+@dataclass(slots=True)
 class MailFacts:
     """The message, and the name of this host."""
 
@@ -28,25 +40,14 @@ class MailFacts:
     size: int
     """Octets of content."""
     host: str
+    session: SessionFacts = field(init=False)
+    _shared: dict[bytes, bytes] = field(init=False)
+    """The macros of all stages before the recipients."""
 
-    def connect(self) -> bytes:
-        """Return the packet about the connection.
-
-        Mail without any fact about a client comes from a program on this host.
-        """
-        name, family, address = self._client()
-        port = b"" if family == b"U" else _PORT.pack(0)
-        data = name.encode() + b"\0" + family + port + address.encode() + b"\0"
-        return packets.packet(Command.CONNECT, data)
-
-    def helo(self) -> bytes:
-        """Return the packet with the client's own name."""
-        return packets.texts(Command.HELO, _octets(self._arrival.helo or self.host))
-
-    def session(self) -> bytes:
-        """Return all facts that the messages of one client share."""
-        stages = (Command.CONNECT, Command.HELO)
-        return b"".join((self.connect(), self.helo(), *(self._known(each) for each in stages)))
+    def __post_init__(self) -> None:
+        self.session = _session(self.envelope.client, self.envelope.arrival, self.host)
+        connect, helo = self.session.macros.values()
+        self._shared = {**connect, **helo, **self._mail_macros()}
 
     def mail(self) -> bytes:
         """Return the packet with the sender and the parameters of MAIL that are known."""
@@ -72,73 +73,78 @@ class MailFacts:
     def macros(self, command: Command, recipient: Address | None, terms: MilterTerms) -> bytes:
         """Return the packet with the macros for a command: all that are known, or those wanted."""
         values = self._macros(command, recipient)
-        if command in terms.wanted:
-            everything = {
-                name: value
-                for stage in (*_STAGES, command)
-                for name, value in self._macros(stage, recipient).items()
-            }
-            values = {
-                n: v for n, v in everything.items() if bare(n.encode()) in terms.wanted[command]
-            }
-        return packets.macros(
-            command, {_octets(name): _octets(value) for name, value in values.items() if value}
-        )
+        wanted = terms.wanted.get(command)
+        if wanted is not None:
+            values = {**self._shared, **values}
+            values = {name: values[name] for name in _chosen(tuple(values), wanted)}
+        return packets.macros(command, {name: value for name, value in values.items() if value})
 
-    @property
-    def _arrival(self) -> ArrivalFacts:
-        return self.envelope.arrival or _NO_FACTS
-
-    def _known(self, command: Command) -> bytes:
-        return repr(self._macros(command, None)).encode(errors="replace")
-
-    def _client(self) -> tuple[str, bytes, str]:
-        """Return the client's name, the family of its address, and the address."""
-        text = self.envelope.client.partition("%")[0]
-        if not text:
-            text = _HERE if self.envelope.arrival is None else _HIDDEN
-        return _named(text)
-
-    def _macros(self, command: Command, recipient: Address | None) -> dict[str, str]:
-        envelope, arrival = self.envelope, self._arrival
+    def _macros(self, command: Command, recipient: Address | None) -> dict[bytes, bytes]:
         match command:
-            case Command.CONNECT:
-                name, _, address = self._client()
-                shown = address.removeprefix("IPv6:")
-                return {
-                    "j": self.host,
-                    "{daemon_name}": "emailrelay",
-                    "v": "E-MailRelay",
-                    "_": f"{name} [{shown}]" if not name.startswith("[") else name,
-                    "{client_addr}": shown,
-                    "{client_name}": name,
-                }
-            case Command.HELO:
-                return {"{tls_version}": arrival.tls, "{cipher}": arrival.cipher}
+            case Command.CONNECT | Command.HELO:
+                return self.session.macros[command]
             case Command.MAIL:
-                user = envelope.authentication
-                return {
-                    "i": str(self.about.id),
-                    "{auth_type}": (arrival.mechanism or "LOGIN") if user else "",
-                    "{auth_authen}": user,
-                    "{auth_author}": envelope.mail_from_auth_in,
-                    "{mail_addr}": envelope.sender,
-                    "{mail_host}": split(envelope.sender)[1],
-                    "{mail_mailer}": "smtp",
-                }
+                return self._mail_macros()
             case Command.RCPT if recipient is not None:
+                local = recipient in self.envelope.to_local
                 return {
-                    "{rcpt_addr}": recipient,
-                    "{rcpt_host}": split(recipient)[1],
-                    "{rcpt_mailer}": "local" if recipient in envelope.to_local else "smtp",
+                    b"{rcpt_addr}": _octets(recipient),
+                    b"{rcpt_host}": _octets(split(recipient)[1]),
+                    b"{rcpt_mailer}": b"local" if local else b"smtp",
                 }
             case Command.DATA | Command.END_OF_HEADER | Command.END_OF_BODY:
-                return {"i": str(self.about.id)}
+                return {b"i": _octets(self.about.id)}
             case _:
                 return {}
 
+    def _mail_macros(self) -> dict[bytes, bytes]:
+        envelope, user = self.envelope, self.envelope.authentication
+        mechanism = (envelope.arrival or _NO_FACTS).mechanism or "LOGIN"
+        return {
+            b"i": _octets(self.about.id),
+            b"{auth_type}": _octets(mechanism) if user else b"",
+            b"{auth_authen}": _octets(user),
+            b"{auth_author}": _octets(envelope.mail_from_auth_in),
+            b"{mail_addr}": _octets(envelope.sender),
+            b"{mail_host}": _octets(split(envelope.sender)[1]),
+            b"{mail_mailer}": b"smtp",
+        }
+
 
 @lru_cache(maxsize=256)
+def _session(client: str, arrival: ArrivalFacts | None, host: str) -> SessionFacts:
+    """Return the facts about a client.
+
+    Mail without any fact about a client comes from a program on this host.
+    """
+    unknown = _HERE if arrival is None else _HIDDEN
+    name, family, address = _named(client.partition("%")[0] or unknown)
+    facts = arrival or _NO_FACTS
+    port = b"" if family == b"U" else _PORT.pack(0)
+    data = name.encode() + b"\0" + family + port + address.encode() + b"\0"
+    shown = address.removeprefix("IPv6:")
+    told = f"{name} [{shown}]" if not name.startswith("[") else name
+    macros = {
+        Command.CONNECT: {
+            b"j": _octets(host),
+            b"{daemon_name}": b"emailrelay",
+            b"v": b"E-MailRelay",
+            b"_": _octets(told),
+            b"{client_addr}": _octets(shown),
+            b"{client_name}": _octets(name),
+        },
+        Command.HELO: {b"{tls_version}": _octets(facts.tls), b"{cipher}": _octets(facts.cipher)},
+    }
+    connect = packets.packet(Command.CONNECT, data)
+    helo = packets.texts(Command.HELO, _octets(facts.helo or host))
+    return SessionFacts(connect, helo, macros, connect + helo + repr(macros).encode())
+
+
+@lru_cache(maxsize=256)
+def _chosen(names: tuple[bytes, ...], wanted: frozenset[bytes]) -> tuple[bytes, ...]:
+    return tuple(name for name in names if bare(name) in wanted)
+
+
 def _named(text: str) -> tuple[str, bytes, str]:
     if text.startswith("/"):
         return "localhost", b"L", text
@@ -157,7 +163,6 @@ def _octets(text: str) -> bytes:
 
 
 _NO_FACTS = ArrivalFacts()
-_STAGES = (Command.CONNECT, Command.HELO, Command.MAIL)
 _BODY = {
     Body.SEVEN_BIT: "7BIT",
     Body.EIGHT_BIT: "8BITMIME",

@@ -107,15 +107,15 @@ class _Mail:
 
     def client(self) -> bytes:
         """Return the facts about the client."""
-        return self._facts.session()
+        return self._facts.session.all
 
     def request(self, on_progress: Callable[[], None]) -> MilterRequest:
         """Return what the milter gets, from the beginning."""
         self.new_body.drop()
         facts = self._facts
         return MilterRequest(
-            connect=facts.connect(),
-            helo=facts.helo(),
+            connect=facts.session.connect,
+            helo=facts.session.helo,
             mail=facts.mail(),
             recipients={address: facts.rcpt(address) for address in self.envelope.recipients},
             fields=self.header.fields,

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from types import MappingProxyType
 
@@ -83,7 +83,7 @@ _STAGES: Mapping[int, Command] = MappingProxyType(
 """The numbers of the stages that a milter lists macros for (``SMFIM_…`` in ``mfapi.h``)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MilterTerms:
     """The agreement with a milter."""
 
@@ -91,19 +91,23 @@ class MilterTerms:
     steps: Steps
     wanted: Mapping[Command, frozenset[bytes]]
     """The macros that it lists; a stage without a list gets all."""
+    leading_space: bool = field(init=False)
+    """True if values have the blank behind the colon."""
+    _left_out: frozenset[Command] = field(init=False)
+    _silent: frozenset[Command] = field(init=False)
 
-    @property
-    def leading_space(self) -> bool:
-        """True if values have the blank behind the colon."""
-        return Steps.LEADING_SPACE in self.steps
+    def __post_init__(self) -> None:
+        self.leading_space = Steps.LEADING_SPACE in self.steps
+        self._left_out = frozenset(each for each, step in _UNWANTED.items() if step in self.steps)
+        self._silent = frozenset(each for each, step in _SILENT.items() if step in self.steps)
 
     def wants(self, command: Command) -> bool:
         """Tell whether the milter wants this step."""
-        return command not in _UNWANTED or _UNWANTED[command] not in self.steps
+        return command not in self._left_out
 
     def answers(self, command: Command) -> bool:
         """Tell whether the milter answers to this step."""
-        return command not in _SILENT or _SILENT[command] not in self.steps
+        return command not in self._silent
 
 
 def offer() -> bytes:

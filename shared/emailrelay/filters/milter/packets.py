@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from emailrelay.errors import RelayError
@@ -57,6 +58,9 @@ class Answer(bytes, Enum):
     """The milter still works, and asks for more time."""
     SHUT_DOWN = b"4"
     FAIL = b"f"
+
+
+_PLAIN: Mapping[bytes, Answer] = MappingProxyType({each.value: each for each in Answer})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +144,32 @@ def packet(kind: bytes, data: bytes = b"") -> bytes:
 
 def texts(kind: Command, *values: bytes) -> bytes:
     """Return a packet of texts. A NUL in one would end it early, so it is left out."""
-    return packet(kind, b"".join(value.replace(b"\0", b"") + b"\0" for value in values))
+    return packet(kind, _ended(values))
 
 
 def macros(command: Command, values: Mapping[bytes, bytes]) -> bytes:
     """Return the packet with the macros for a command, or nothing if there are none."""
     if not values:
         return b""
-    pairs = (part.replace(b"\0", b"") + b"\0" for pair in values.items() for part in pair)
-    return packet(Command.MACROS, command + b"".join(pairs))
+    return packet(
+        Command.MACROS, command + _ended(part for pair in values.items() for part in pair)
+    )
+
+
+def _ended(values: Iterable[bytes]) -> bytes:
+    """Return texts, each with the NUL that ends it."""
+    values = list(values)
+    together = b"\0".join(values)
+    if together.count(b"\0") >= len(values):
+        together = b"\0".join(value.replace(b"\0", b"") for value in values)
+    return together + b"\0" if values else b""
 
 
 def header(name: bytes, value: bytes) -> bytes:
     """Return the packet of a header field; a value that is too long for one is cut off."""
-    return texts(Command.HEADER, name, value.replace(b"\0", b"")[: CHUNK - len(name) - 2])
+    if b"\0" in value:
+        value = value.replace(b"\0", b"")
+    return packet(Command.HEADER, b"%b\0%b\0" % (name, value[: CHUNK - len(name) - 2]))
 
 
 def taken(buffer: bytearray) -> tuple[bytes, bytes] | None:
@@ -184,6 +200,9 @@ def response(kind: bytes, data: bytes) -> Response:
         MilterError: there is no such kind, or the data are not those of its kind.
 
     """
+    plain = _PLAIN.get(kind)
+    if plain is not None:
+        return plain
     try:
         match kind:
             case b"y":
@@ -205,7 +224,7 @@ def response(kind: bytes, data: bytes) -> Response:
             case b"q":
                 return Quarantined(_first_text(data).decode(errors="replace"))
             case _:
-                return Answer(kind)
+                raise ValueError(kind)  # noqa: TRY301 - the packet is in the message below
     except (ValueError, struct.error) as error:
         raise MilterError(f"it sends a packet that cannot be read: {kind + data[:80]!r}") from error
 

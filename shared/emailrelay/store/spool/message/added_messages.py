@@ -28,6 +28,7 @@ async def take_in(spool: Spool, copy: SpoolCopy) -> None:
         found = sorted(set(files.listed(copy.directory)) - own)
     except FileNotFoundError:
         return
+    copy.has_others = bool(found)
     for name in found:
         entry = names.parse(name)
         if entry is not None and entry.stage in {Stage.UNFILTERED, Stage.READY}:

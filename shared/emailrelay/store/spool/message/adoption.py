@@ -8,6 +8,7 @@ completes the adoption, any number of times, and does not run the chain again.
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from emailrelay import envelope_format, journal, message_id
 from emailrelay.errors import DamagedMessage, StoreError
@@ -32,6 +33,16 @@ _SMALL = 256 * 1024
 and the loop wait for each other."""
 
 
+class _Prepared(NamedTuple):
+    """The new files, open, and what need not be read from them again."""
+
+    content: int
+    envelope: int
+    stage: Stage
+    read: int
+    """Octets of the old envelope whose journal the new one has."""
+
+
 async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
     spool = locked.spool
@@ -41,28 +52,30 @@ async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
             prepared = _prepare(locked, copy, passed, opened)
         else:
             prepared = await in_thread(_prepare, locked, copy, passed, opened)
-        await spool.syncer.run(prepared, (copy.directory,))
+        await spool.syncer.run((prepared.content, prepared.envelope), (copy.directory,))
     files.rename(copy.at, adopted)
     copy.directory.close()
     await spool.syncer.run((), (spool.directories.work,))
-    _move_into_place(locked, adopted)
+    _move_into_place(locked, adopted, prepared)
     await spool.syncer.run((), (spool.root,))
     _remove(adopted)
 
 
-def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> tuple[int, int]:
-    """Put the new envelope beside the copy's content; return both, which ``opened`` closes."""
+def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
+    """Put the new envelope beside the copy's content; ``opened`` closes both."""
+    old, left = files.read_all(locked.descriptor), read_left(copy.envelope)
     try:
-        fields = envelope_format.parse(read_left(copy.envelope)).envelope
+        file = envelope_format.parse(left)
     except DamagedMessage as error:
         raise StoreError(f"adopt {copy.files.envelope}", str(error)) from error
-    _clear(copy)
+    if copy.has_others:
+        _clear(copy)
     content = _own_content(copy, opened)
     length, crc32 = files.measure(content)
     beginning = os.pread(content, message_id.BEGINNING, 0)
-    fields = fields._replace(message_id=message_id.of_content(beginning))
+    fields = file.envelope._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
-    tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
+    tail = file.tail if left == old else envelope_format.parse(old).tail
     change = transition.after_filters(
         locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
     )
@@ -71,7 +84,7 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     lines = _whole_lines(tail) + b"".join(map(journal.write, change.entries))
     files.write_all(result, envelope_format.write(fields) + lines)
     files.remove(copy.envelope)
-    return content, result
+    return _Prepared(content, result, change.stage or Stage.READY, len(old))
 
 
 def _clear(copy: SpoolCopy) -> None:
@@ -106,8 +119,8 @@ def _whole_lines(tail: bytes) -> bytes:
     return tail if not tail or tail.endswith(b"\n") else tail + b"\r\n"
 
 
-def _move_into_place(locked: Locked, at: Location) -> None:
-    """Do the missing steps of the adoption."""
+def _move_into_place(locked: Locked, at: Location, known: _Prepared | None = None) -> None:
+    """Do the missing steps of the adoption. ``known``: this process has prepared it."""
     spool, message = locked.spool, locked.id
     adopted = at.directory.below(at.name, makes=False, private=True)
     content, result = adopted / names.content(message), adopted / _RESULT
@@ -118,10 +131,13 @@ def _move_into_place(locked: Locked, at: Location) -> None:
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
         # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.
-        stage = _stage(locked.descriptor if replacement is None else replacement)
+        if known is not None:
+            stage = known.stage
+        else:
+            stage = _stage(locked.descriptor if replacement is None else replacement)
         if replacement is not None:
             if stage is Stage.READY:
-                _carry_wish(locked, replacement)
+                _carry_wish(locked, replacement, 0 if known is None else known.read)
             files.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
         files.rename(unfiltered, spool.envelope(message, stage))
@@ -143,9 +159,10 @@ def _stage(envelope: int) -> Stage:
     return Stage.HELD if history.held else Stage.READY
 
 
-def _carry_wish(locked: Locked, replacement: int) -> None:
-    """Copy the wish of an operator that came after the old envelope was copied."""
-    tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
+def _carry_wish(locked: Locked, replacement: int, read: int) -> None:
+    """Copy the wish of an operator that came behind the first octets of the old envelope."""
+    octets = files.read_all(locked.descriptor, read)
+    tail = octets if read else envelope_format.parse(octets).tail
     wish = journal.history(tail).wish
     if wish is not None:
         files.append(replacement, journal.write(Wished(at=locked.spool.clock(), wish=wish)))

@@ -28,6 +28,8 @@ class SpoolCopy:
     envelope: Location
     original: tuple[object, object]
     """The states of the content and of the envelope when they were made."""
+    has_others: bool = True
+    """False if programs were seen to have put nothing beside the two files."""
 
     @property
     def files(self) -> WorkCopy:
