@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
+from emailrelay.running_loop import running_loop
 
 _RECORD = 128
 """Octets of a record. An id has at most 60 digits and dots."""
@@ -66,7 +67,7 @@ class HintChannel:
 
         A cancelled call takes no hint.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         hint: asyncio.Future[Hint] = loop.create_future()
         if not self._waiting:
             loop.add_reader(self._reading, self._read)
@@ -106,7 +107,7 @@ class HintChannel:
     def _rest(self) -> None:
         """Read no more hints while no task waits: another worker takes them."""
         if not self._waiting:
-            asyncio.get_running_loop().remove_reader(self._reading)
+            running_loop().remove_reader(self._reading)
 
     def close(self) -> None:
         """Close both ends in this process."""
@@ -127,7 +128,7 @@ def _hint(record: bytes) -> Hint:
 
 
 async def _writable(descriptor: int) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop, ready = running_loop(), asyncio.Event()
     loop.add_writer(descriptor, ready.set)
     try:
         await ready.wait()

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from emailrelay.ack import Ack
 from emailrelay.reply import Reply
+from emailrelay.running_loop import running_loop
 
 _LOOK = 1.0
 """Seconds between looks for an answer, in case its datagram was lost."""
@@ -26,7 +27,7 @@ class Waiter(ABC):
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """Wait for the answer; without one, give up after ``within`` seconds or when ``gone``."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         end = loop.time() + within
         if gone is not None:
             gone.add_done_callback(self._wake)
