@@ -64,6 +64,7 @@ complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -l domain -x -d 
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -s v -l verbose -d 'Print the path of the message'"'"'s content file'
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -s bs -d 'Speak SMTP on standard input and output'
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -s bp -d 'Show the queue (also when called as mailq)'
+complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -s q -d 'Try deferred messages now'
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -s s -l spool-dir -xka "(__fish_complete_directories)" -d 'The spool directory'
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-submit -n _shtab_emailrelay_submit_using -l port -x -d 'The receiver'"'"'s port on localhost, for users without write access to the store'
