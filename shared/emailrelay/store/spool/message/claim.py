@@ -29,7 +29,7 @@ from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
 from emailrelay.store.spool.message.moves import Locked
-from emailrelay.store.spool.message.work_copy import Original, SpoolCopy, copied, make_copy
+from emailrelay.store.spool.message.work_copy import CopySource, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
@@ -114,15 +114,15 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await copied(self._locked, self._original, suffix)
+            self._copy = await copied(self._locked, self._source, suffix)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None
         return self._copy.files
 
     @property
-    def _original(self) -> Original:
-        return Original(self._content, self.size, self._octets, self._read)
+    def _source(self) -> CopySource:
+        return CopySource(self._content, self.size, self._octets, self._read)
 
     def at_hand(self, suffix: str) -> AtHand | None:
         """See ``Claim.at_hand``."""
@@ -130,7 +130,7 @@ class SpoolClaim(Claim):
 
     def _make(self, suffix: str) -> WorkCopy:
         try:
-            self._copy = make_copy(self._locked, self._original, suffix)
+            self._copy = make_copy(self._locked, self._source, suffix)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None

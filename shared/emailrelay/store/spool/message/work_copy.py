@@ -69,7 +69,7 @@ def _signature(status: os.stat_result) -> object:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-class Original(NamedTuple):
+class CopySource(NamedTuple):
     """The open files of a message, and how much of them is to be copied."""
 
     content: int
@@ -81,14 +81,14 @@ class Original(NamedTuple):
     """Octets of the envelope that its claim has read; an operator may append to it meanwhile."""
 
 
-async def copied(locked: Locked, original: Original, suffix: str) -> SpoolCopy:
+async def copied(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
     """Make a copy; in a thread if the content is large. A thread costs as much as a small copy."""
-    if original.size <= _SMALL:
-        return make_copy(locked, original, suffix)
-    return await in_thread(make_copy, locked, original, suffix)
+    if source.size <= _SMALL:
+        return make_copy(locked, source, suffix)
+    return await in_thread(make_copy, locked, source, suffix)
 
 
-def make_copy(locked: Locked, original: Original, suffix: str) -> SpoolCopy:
+def make_copy(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
     """Copy an open content and its locked envelope, for this user alone."""
     at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
@@ -100,12 +100,12 @@ def make_copy(locked: Locked, original: Original, suffix: str) -> SpoolCopy:
     content = directory / names.content(locked.id)
     envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
-        if original.octets is None:
-            copy = files.copy(original.content, content, original.size)
+        if source.octets is None:
+            copy = files.copy(source.content, content, source.size)
         else:
-            copy = files.create_private(content, original.octets)
+            copy = files.create_private(content, source.octets)
         of_content = _aged(copy)
-        of_envelope = _aged(files.copy(locked.descriptor, envelope, original.envelope_size))
+        of_envelope = _aged(files.copy(locked.descriptor, envelope, source.envelope_size))
     except OSError:
         directory.close()
         files.remove_tree(at)
