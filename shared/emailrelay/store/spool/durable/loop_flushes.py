@@ -4,8 +4,8 @@ While one flush is under way, a second one may begin: as the file system writes 
 first, the data of the second goes to the disk. More at once would be small, and each costs the
 processor. So other jobs are collected until a flush ends.
 
-Files come before directories: then their data has its place when the journal is written, and one
-write of the journal serves all of a flush.
+The data of all files comes first (``data_first``), and files come before directories: so one write
+of the file system's journal serves all of a flush.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.kernel_syncs import ROOM, KernelSyncs
 from emailrelay.store.spool.disk.sync_threads import Target
+from emailrelay.store.spool.durable.data_first import DataFirst
 from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, resolve
 
 MOST_FLUSHES = 2
@@ -46,6 +47,7 @@ class LoopFlushes:
         """Prepare for nothing: that needs the loop."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._kernel: KernelSyncs | None = None
+        self._data_first = DataFirst()
         self._waiting: list[Job] = []
         self._flushes = 0
         self._under_way: dict[int, tuple[_Flush, Target]] = {}
@@ -81,7 +83,9 @@ class LoopFlushes:
         self._flushes += 1
         targets = dict.fromkeys(target for job in flush.jobs for target in job.targets)
         open_files = [target for target in targets if isinstance(target, int)]
-        self._sync(flush, kernel, open_files, open_files, data=True)
+        flush.failed.update(self._data_first.write(open_files))
+        written = [each for each in open_files if each not in flush.failed]
+        self._sync(flush, kernel, written, written, data=True)
         directories: list[Directory] = []
         for target in targets:
             if isinstance(target, Directory):

@@ -1,0 +1,44 @@
+"""Has the data of files written before their syncs begin, on a disk that takes it at once.
+
+A file gets its place on the disk when its data is written. With all places known, one write of the
+file system's journal serves all syncs of a flush; otherwise the first sync begins one, and the next
+file needs another. That was 4 ms for a message instead of 8.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from emailrelay import linux
+
+_AT_ONCE = 0.002
+"""Seconds: an event loop can spare them for a flush."""
+_REST = 50
+"""Flushes without it after one that took longer: the disk may be quick again by then."""
+
+
+class DataFirst:
+    """The writes before the syncs of one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: seconds."""
+        self._clock = clock
+        self._rest = 0
+
+    def write(self, open_files: Sequence[int]) -> dict[int, OSError]:
+        """Have the data written; return the errors of files, which their syncs may not repeat.
+
+        The kernel is asked to begin with each file, and waited for at the last one.
+        """
+        if self._rest:
+            self._rest -= 1
+            return {}
+        failed: dict[int, OSError] = {}
+        began, last = self._clock(), len(open_files) - 1
+        for number, each in enumerate(open_files):
+            try:
+                (linux.wait_for_writing if number == last else linux.begin_writing)(each)
+            except OSError as error:
+                failed[each] = error
+        if self._clock() - began > _AT_ONCE:
+            self._rest = _REST
+        return failed
