@@ -17,7 +17,7 @@ from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.kernel_syncs import KernelSyncs
-from emailrelay.store.spool.durable import loop_flushes
+from emailrelay.store.spool.durable.flush_depth import MOST_FLUSHES
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 
@@ -106,7 +106,7 @@ async def test_more_jobs_than_the_kernel_takes_at_once_are_all_done(tmp_path: Pa
         os.close(each)
 
 
-async def test_jobs_wait_while_two_flushes_are_under_way(
+async def test_jobs_wait_while_the_most_flushes_are_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, real = list[int](), KernelSyncs.begin
@@ -123,13 +123,13 @@ async def test_jobs_wait_while_two_flushes_are_under_way(
         with monkeypatch.context() as disk:
             disk.setattr(KernelSyncs, "ended", _nothing)
             jobs: list[asyncio.Task[None]] = []
-            for each in _new_files(tmp_path, 4):
+            for each in _new_files(tmp_path, MOST_FLUSHES + 3):
                 jobs.append(asyncio.create_task(syncer.run((each,), ())))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-            assert [count for count in begun if count] == [1] * loop_flushes.MOST_FLUSHES
+            assert [count for count in begun if count] == [1] * MOST_FLUSHES
         await asyncio.gather(*jobs)
-        assert [count for count in begun if count] == [1, 1, 2]
+        assert [count for count in begun if count] == [*[1] * MOST_FLUSHES, 3]
 
 
 async def test_spool_whose_commit_is_refused_keeps_nothing_of_it(

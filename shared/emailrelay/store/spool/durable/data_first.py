@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from emailrelay import linux
+from emailrelay.store.spool.disk.sync_threads import Target
 
 _AT_ONCE = 0.002
 """Seconds: an event loop can spare them for a flush."""
@@ -24,7 +25,7 @@ class DataFirst:
         self._clock = clock
         self._rest = 0
 
-    def write(self, open_files: Sequence[int]) -> dict[int, OSError]:
+    def write(self, open_files: Sequence[int]) -> dict[Target, OSError]:
         """Have the data written; return the errors of files, which their syncs may not repeat.
 
         The kernel is asked to begin with each file, and waited for at the last one.
@@ -32,7 +33,7 @@ class DataFirst:
         if self._rest:
             self._rest -= 1
             return {}
-        failed: dict[int, OSError] = {}
+        failed: dict[Target, OSError] = {}
         began, last = self._clock(), len(open_files) - 1
         for number, each in enumerate(open_files):
             try:

@@ -1,8 +1,8 @@
 """Syncs the jobs of an event loop side by side, without a thread that waits (``kernel_syncs``).
 
-While one flush is under way, a second one may begin: as the file system writes its journal for the
-first, the data of the second goes to the disk. More at once would be small, and each costs the
-processor. So other jobs are collected until a flush ends.
+While one flush is under way, others may begin: as the file system writes its journal for the first,
+the data of the second goes to the disk. How many pay is measured (``flush_depth``). More at once
+would be small, and each costs the processor. So other jobs are collected until a flush ends.
 
 The data of all files comes first (``data_first``), and files come before directories: so one write
 of the file system's journal serves all of a flush.
@@ -10,6 +10,7 @@ of the file system's journal serves all of a flush.
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,10 +20,9 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.kernel_syncs import ROOM, KernelSyncs
 from emailrelay.store.spool.disk.sync_threads import Target
 from emailrelay.store.spool.durable.data_first import DataFirst
+from emailrelay.store.spool.durable.flush_depth import MOST_FLUSHES, FlushDepth
 from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, resolve
 
-MOST_FLUSHES = 2
-"""Flushes that may be under way at once."""
 _MOST_TARGETS = 4
 _LARGEST = ROOM // MOST_FLUSHES // _MOST_TARGETS
 """Jobs of a flush."""
@@ -33,6 +33,9 @@ class _Flush:
     """Jobs whose syncs were begun together."""
 
     jobs: Sequence[Job]
+    others: int
+    """Flushes that were under way at its beginning."""
+    began: float
     opened: list[int] = field(default_factory=list[int])
     """Directories that were opened for it: each open file has errors of its own."""
     failed: dict[Target, OSError] = field(default_factory=dict[Target, OSError])
@@ -50,6 +53,7 @@ class LoopFlushes:
         self._data_first = DataFirst()
         self._waiting: list[Job] = []
         self._flushes = 0
+        self._depth = FlushDepth(MOST_FLUSHES)
         self._under_way: dict[int, tuple[_Flush, Target]] = {}
         """Syncs by their keys."""
         self._key = 0
@@ -75,15 +79,15 @@ class LoopFlushes:
         self._go_on()
 
     def _go_on(self) -> None:
-        while self._waiting and self._flushes < MOST_FLUSHES and self._kernel is not None:
+        while self._waiting and self._kernel is not None and self._depth.allows(self._flushes):
             jobs, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
-            self._begin(_Flush(jobs), self._kernel)
+            self._begin(_Flush(jobs, self._flushes, time.monotonic()), self._kernel)
 
     def _begin(self, flush: _Flush, kernel: KernelSyncs) -> None:
         self._flushes += 1
         targets = dict.fromkeys(target for job in flush.jobs for target in job.targets)
         open_files = [target for target in targets if isinstance(target, int)]
-        flush.failed.update(self._data_first.write(open_files))
+        flush.failed |= self._data_first.write(open_files)
         written = [each for each in open_files if each not in flush.failed]
         self._sync(flush, kernel, written, written, data=True)
         directories: list[Directory] = []
@@ -134,6 +138,7 @@ class LoopFlushes:
 
     def _end(self, flush: _Flush) -> None:
         self._flushes -= 1
+        self._depth.took(flush.others, time.monotonic() - flush.began)
         for descriptor in flush.opened:
             os.close(descriptor)
         resolve(finish_jobs([(job, first_error(job.targets, flush.failed)) for job in flush.jobs]))
