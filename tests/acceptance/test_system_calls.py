@@ -23,7 +23,7 @@ def _tools() -> None:
         pytest.skip("the bound is that of uvloop")
 
 
-@pytest.mark.parametrize(("durability", "most"), [(Durability.SYNCED, 47), (Durability.LOG, 50)])
+@pytest.mark.parametrize(("durability", "most"), [(Durability.SYNCED, 46), (Durability.LOG, 47)])
 def test_message_of_ten_kib_needs_few_system_calls(
     tmp_path: Path, durability: Durability, most: float
 ) -> None:

@@ -3,6 +3,7 @@
 A test that takes ``opener`` is for every store. A test in ``test_spool_*`` is for the spool only.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,6 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
-from emailrelay.store.spool.durable.jobs import Job
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.tokens import TokenStore
@@ -139,10 +139,10 @@ def _databases(tmp_path: Path) -> Iterator[None]:
 def threads_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files synced by threads, as on systems whose kernel does not do it by itself."""
 
-    def no(_flushes: LoopFlushes, _job: Job) -> bool:
+    def no(_flushes: LoopFlushes, _loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
-    monkeypatch.setattr(LoopFlushes, "takes", no)
+    monkeypatch.setattr(LoopFlushes, "serves", no)
 
 
 @pytest.fixture

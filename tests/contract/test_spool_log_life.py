@@ -1,6 +1,9 @@
 """A spool's log, from its first segment to its end: checkpoints, writers, and failing disks."""
 
 import asyncio
+import errno
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,8 @@ from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import checkpoint, segment
-from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
+from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log, Written
+from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 
 
 async def test_checkpoint_leaves_nothing_that_could_undo_what_came_after(
@@ -189,18 +193,46 @@ async def test_other_versions_log_is_refused(logged_spool: LoggedSpoolOpener) ->
     assert log.read_bytes() == octets
 
 
-async def test_commit_whose_sync_fails_is_none(
-    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_segment: segment.Segment) -> None:
-        raise OSError(5, "no sync")
+LOST = OSError(errno.EIO, "no sync")
 
+
+@pytest.fixture(name="lose", params=["kernel", "threads"])
+def make_lose(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], AbstractContextManager[None]]:
+    """Have so many syncs of the log fail; the kernel makes them by itself, or threads do."""
+    if request.param == "threads":
+        request.getfixturevalue("threads_sync")
+    judge, sync = Log.judge, segment.Segment.sync
+
+    @contextmanager
+    def lose(times: int) -> Generator[None]:
+        errors = iter([LOST] * times)
+
+        def judged(log: Log, batches: Sequence[Written], failed: OSError | None) -> OSError | None:
+            return judge(log, batches, failed or next(errors, None))
+
+        def synced(one: segment.Segment) -> None:
+            sync(one)
+            for error in errors:
+                raise error
+
+        with monkeypatch.context() as disk:
+            disk.setattr(Log, "judge", judged)
+            disk.setattr(segment.Segment, "sync", synced)
+            yield
+        assert next(errors, None) is None
+
+    return lose
+
+
+async def test_commit_whose_sync_fails_is_none(
+    logged_spool: LoggedSpoolOpener, lose: Callable[[int], AbstractContextManager[None]]
+) -> None:
     async with logged_spool() as store:
         first = await put(store, BODY)
-        with monkeypatch.context() as disk:
-            disk.setattr(segment.Segment, "sync", broken)
-            with pytest.raises(StoreError):
-                await put(store, BODY)
+        with lose(1), pytest.raises(StoreError):
+            await put(store, BODY)
         assert set(await listed(store)) == {first}
         last = await put(store, BODY)
         assert len(segment.numbers(Directory(str(logged_spool.directory / ".wal")))) == 2
@@ -210,25 +242,54 @@ async def test_commit_whose_sync_fails_is_none(
 
 
 async def test_settlement_whose_sync_fails_is_tried_until_it_holds(
-    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+    logged_spool: LoggedSpoolOpener,
+    lose: Callable[[int], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sync, failures = segment.Segment.sync, iter(range(2))
-
-    def broken(one: segment.Segment) -> None:
-        if next(failures, None) is not None:
-            raise OSError(5, "no sync")
-        sync(one)
-
     monkeypatch.setattr("emailrelay.store.spool.message.claim._TRY_AGAIN", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
         async with await claimed(store, message) as claim:
-            with monkeypatch.context() as disk:
-                disk.setattr(segment.Segment, "sync", broken)
+            with lose(2):
                 await claim.settle(Done())
         after = cut(logged_spool, everything)
     async with after() as store:
         assert await stages(store) == {}
+
+
+async def _turns() -> None:
+    """Let the loop take more turns than a commit needs before its sync."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_commits_of_the_time_of_a_sync_share_the_next_one(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Callable[[OSError | None], None]] = []
+    alone = LoopFlushes.sync_alone
+
+    def later(
+        _flushes: LoopFlushes, _open_file: int, ended: Callable[[OSError | None], None]
+    ) -> bool:
+        begun.append(ended)
+        return True
+
+    async with logged_spool() as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(LoopFlushes, "sync_alone", later)
+            commits = [asyncio.create_task(put(store, BODY)) for _ in range(3)]
+            await _turns()
+            commits += [asyncio.create_task(put(store, BODY)) for _ in range(3)]
+            await _turns()
+            assert len(begun) == 1
+            begun[0](None)
+            await _turns()
+            assert len(begun) == 2
+            assert [one.done() for one in commits] == [True] * 3 + [False] * 3
+            disk.setattr(LoopFlushes, "sync_alone", alone)
+            begun[1](None)
+        assert set(await listed(store)) == set(await asyncio.gather(*commits))
 
 
 async def test_disk_that_fails_a_checkpoint_stops_commits_until_a_replay(

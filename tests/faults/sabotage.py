@@ -40,6 +40,9 @@ FILES_NOT_SYNCED = f"""{_DIRECTORY}{_WRITTEN_LATER}
 os.fsync = lambda descriptor: fsync(descriptor) if is_directory(descriptor) else None
 os.fdatasync = lambda *_: None
 """
+NOTHING_SYNCED = f"""{_DIRECTORY}
+os.fsync = os.fdatasync = lambda *_: None
+"""
 DIRECTORIES_NOT_SYNCED = f"""{_DIRECTORY}
 os.fsync = lambda descriptor: None if is_directory(descriptor) else fsync(descriptor)
 """

@@ -207,11 +207,8 @@ def test_mail_acknowledged_after_the_log_or_the_spool_went_survives_a_power_cut(
 @pytest.mark.timeout(300)
 def test_without_syncs_the_same_cuts_lose_what_only_the_log_has(disk: Disk, tmp_path: Path) -> None:
     """The control for the log: ``test_controls`` has those for files."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os\nos.fsync = os.fdatasync = lambda descriptor: None\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "EMAILRELAY_SPOOL_SYNC": SpoolSync.LOG}
-    accepted = _until_cut(disk, tmp_path, env, 0)
+    fault = sabotage.environment(sabotage.NOTHING_SYNCED, tmp_path / "fault")
+    accepted = _until_cut(disk, tmp_path, {**fault, "EMAILRELAY_SPOOL_SYNC": SpoolSync.LOG}, 0)
     spool = disk.root / "spool"
     found = asyncio.run(_kept(spool)) if spool.exists() else {}
     assert {message: found.get(message) for message in accepted} != accepted
@@ -239,12 +236,14 @@ def test_without_the_sync_of_all_the_same_cuts_lose_what_came_at_once(
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("sync", SpoolSync)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the control has its call's number")
 def test_without_the_syncs_of_the_kernel_the_same_cuts_lose_mail(
-    disk: Disk, tmp_path: Path
+    disk: Disk, tmp_path: Path, sync: SpoolSync
 ) -> None:
     """The control for syncs that no thread makes."""
-    env = sabotage.environment(sabotage.KERNEL_SYNCS_DROPPED, tmp_path / "fault")
+    fault = sabotage.environment(sabotage.KERNEL_SYNCS_DROPPED, tmp_path / "fault")
+    env = {**fault, "EMAILRELAY_SPOOL_SYNC": sync}
     accepted = _until_cut(disk, tmp_path, env, 0)
     spool = disk.root / "spool"
     found = asyncio.run(_kept(spool)) if spool.exists() else {}

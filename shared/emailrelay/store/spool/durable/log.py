@@ -30,6 +30,7 @@ _SEGMENTS = 32
 _OLD = 10.0
 """Seconds after its first batch until a segment is closed, so that it can be removed."""
 _FAILURE = "the spool's disk has failed; its log is kept for a restart"
+_EARLIER = "an earlier sync of the log has failed"
 _TAIL, _FAILED = "tail", "sick"
 
 
@@ -47,6 +48,11 @@ class Written:
 
     segment: Segment
     offset: int
+
+    def refuse(self) -> None:
+        """Overwrite it, so that replay does not find it."""
+        with contextlib.suppress(OSError):
+            self.segment.write(bytes(BLOCK), self.offset)
 
     def shown(self) -> None:
         """Release the segment: the messages' own files show the batch, or it was refused."""
@@ -148,9 +154,38 @@ class Log:
                 if error is not None:
                     failed[each.segment] = error
             if each.segment in failed:
-                with contextlib.suppress(OSError):
-                    each.segment.write(bytes(BLOCK), each.offset)
+                each.refuse()
         return failed
+
+    def sync_beside(self, batches: Sequence[Written]) -> int | None:
+        """Return an open file whose sync makes batches durable, for ``judge``; None: use ``sync``."""
+        segments = {each.segment for each in batches}
+        if len(segments) != 1 or any(each.number in self._broken for each in segments):
+            return None
+        try:
+            return segments.pop().beside()
+        except OSError:
+            return None
+
+    def judge(self, batches: Sequence[Written], error: OSError | None) -> OSError | None:
+        """Return the error of batches after such a sync, which may have failed; as ``sync``.
+
+        No other sync of that open file may have begun meanwhile.
+        """
+        segment = batches[0].segment
+        if error is not None:
+            self._broken.add(segment.number)
+        elif segment.number in self._broken:
+            error = OSError(errno.EIO, _EARLIER)
+        else:
+            try:
+                self._check(segment)
+            except OSError as found:
+                error = found
+        if error is not None:
+            for each in batches:
+                each.refuse()
+        return error
 
     def _sync(self, segment: Segment) -> OSError | None:
         # A failed sync is not repeated: the kernel may have dropped data, also of batches written
@@ -158,7 +193,7 @@ class Log:
         # would get no error for data that is lost.
         with self._one_syncs:
             if segment.number in self._broken:
-                return OSError(errno.EIO, "an earlier sync of the log has failed")
+                return OSError(errno.EIO, _EARLIER)
             try:
                 segment.sync()
             except OSError as error:

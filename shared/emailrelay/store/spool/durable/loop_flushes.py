@@ -11,7 +11,7 @@ of the file system's journal serves all of a flush.
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ from emailrelay.store.spool.durable.flush_depth import MOST_FLUSHES, FlushDepth
 from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, resolve
 
 _MOST_TARGETS = 4
-_LARGEST = ROOM // MOST_FLUSHES // _MOST_TARGETS
+_LARGEST = (ROOM - 1) // MOST_FLUSHES // _MOST_TARGETS
 """Jobs of a flush."""
 
 
@@ -56,6 +56,8 @@ class LoopFlushes:
         self._depth = FlushDepth(MOST_FLUSHES)
         self._under_way: dict[int, tuple[_Flush, Target]] = {}
         """Syncs by their keys."""
+        self._alone: tuple[int, Callable[[OSError | None], None]] | None = None
+        """The key of a sync by itself, and what is called at its end."""
         self._key = 0
         self._all_ended: asyncio.Future[None] | None = None
 
@@ -63,9 +65,13 @@ class LoopFlushes:
         """Tell if a job can be done here; else a thread has to do it."""
         if job.blocks or job.closing or len(job.targets) > _MOST_TARGETS:
             return False
+        return self.serves(job.loop)
+
+    def serves(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell if the kernel makes syncs for a loop."""
         if self._loop is None:
-            self._start(job.loop)
-        return self._kernel is not None and job.loop is self._loop
+            self._start(loop)
+        return self._kernel is not None and loop is self._loop
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -77,6 +83,19 @@ class LoopFlushes:
         """Sync what jobs name, and finish them when all of it has ended."""
         self._waiting += jobs
         self._go_on()
+
+    def sync_alone(self, open_file: int, ended: Callable[[OSError | None], None]) -> bool:
+        """Begin to sync the data of an open file beside all flushes; False if that cannot be done.
+
+        One at a time. ``ended`` is called in the loop with the error, if there is one.
+        """
+        if self._kernel is None or self._alone is not None:
+            return False
+        key, self._key = self._key, self._key + 1
+        if self._kernel.begin((open_file,), key, data=True) != [None]:
+            return False
+        self._alone = key, ended
+        return True
 
     def _go_on(self) -> None:
         while self._waiting and self._kernel is not None and self._depth.allows(self._flushes):
@@ -125,6 +144,10 @@ class LoopFlushes:
         if self._kernel is None:
             return
         for key, error in self._kernel.ended():
+            if self._alone is not None and key == self._alone[0]:
+                (_, ended), self._alone = self._alone, None
+                ended(error)
+                continue
             flush, target = self._under_way.pop(key)
             flush.left -= 1
             if error is not None:

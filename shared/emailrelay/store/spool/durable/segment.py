@@ -38,6 +38,8 @@ class Segment:
     number: int
     mark: bytes
     descriptor: int
+    _beside: int | None = None
+    """The same file, opened once more."""
     _batches: int = 0
     _closing: bool = False
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -57,7 +59,7 @@ class Segment:
                 return
             locks.unlock(self.descriptor)
             if self._closing:
-                os.close(self.descriptor)
+                self._close()
 
     def take(self) -> bool:
         """Lock it exclusively; False if a batch is not shown yet, or the file was removed."""
@@ -74,6 +76,23 @@ class Segment:
     def sync(self) -> None:
         """Put what was written on stable storage."""
         files.sync_data(self.descriptor)
+
+    def beside(self) -> int | None:
+        """Return the file opened once more, for syncs beside ``sync``; None if it has no name.
+
+        The kernel reports a lost write once to each open file, so both kinds of sync hear of it.
+
+        Raises:
+            OSError: it cannot be opened.
+
+        """
+        if self._beside is None:
+            opened = files.open_to_write(self.path)
+            if opened is not None and not locks.is_named(self.descriptor, self.path):
+                os.close(opened)
+                return None
+            self._beside = opened
+        return self._beside
 
     def read(self) -> Iterator[Read]:
         """Yield all records of whole batches, in order.
@@ -98,7 +117,12 @@ class Segment:
         with self._guard:
             self._closing = True
             if not self._batches:
-                os.close(self.descriptor)
+                self._close()
+
+    def _close(self) -> None:
+        os.close(self.descriptor)
+        if self._beside is not None:
+            os.close(self._beside)
 
 
 def _path(directory: Directory, number: int) -> Location:

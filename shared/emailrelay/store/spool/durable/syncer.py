@@ -2,10 +2,10 @@
 
 A batch holds the jobs of one turn of the loop, and those that arrived during the syncs before;
 there is no timer. A job names files and directories, which the kernel syncs (``loop_flushes``), or
-threads where it cannot (``flushes``). Or it has a record for the log, where one thread syncs a
-whole batch. The loop writes the records, if it need not wait, and
-makes the files visible after the sync: each further system call in a thread would cost both a wait
-for the interpreter.
+threads where it cannot (``flushes``). Or it has a record for the log, where one sync serves a whole
+batch (``log_flushes``). The loop writes the records, if it need not wait, and makes the files
+visible after the sync: each further system call in a thread would cost both a wait for the
+interpreter.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target, close_
 from emailrelay.store.spool.durable.flushes import Flushes
 from emailrelay.store.spool.durable.jobs import Finish, Job, raise_error
 from emailrelay.store.spool.durable.log import Log, LogGone
+from emailrelay.store.spool.durable.log_flushes import LogFlushes
 from emailrelay.store.spool.durable.log_shares import (
     Share,
     refusal,
@@ -68,6 +69,7 @@ class Syncer:
         self._beside = SyncThreads()
         self._flushes = Flushes(self._beside)
         self._in_loop = LoopFlushes()
+        self._log_flushes = LogFlushes(log, self._in_loop, self._jobs.put)
 
     def lies_on(self, *wholes: FileSystem) -> None:
         """Set the file system of all files, opened once for each flush that may be under way."""
@@ -158,7 +160,8 @@ class Syncer:
         for share in shares:
             share.written = self._log.write_now(share.records)
         if shares:
-            self._jobs.put(shares)
+            self._log_flushes.add(shares)
+            self._look_after_the_log()
         syncs = [job for job in gathered if job.record is None]
         here = [job for job in syncs if self._in_loop.takes(job)]
         if here:
@@ -166,6 +169,14 @@ class Syncer:
         jobs = syncs if not here else [job for job in syncs if not self._in_loop.takes(job)]
         if jobs and self._flushes.add(jobs) and not self._looks:
             self._look_after_a_turn()
+
+    def _look_after_the_log(self) -> None:
+        """Wake the thread that looks for checkpoints, if it is asleep or the log grows fast."""
+        if not self._logged:
+            self._logged, self._next_look = True, time.monotonic() + _LOOK
+            self._jobs.put(())
+        elif self._log.behind > _BEHIND:
+            self._jobs.put(())
 
     def _look_after_a_turn(self) -> None:
         self._looks = True
@@ -207,6 +218,7 @@ class Syncer:
     async def close(self) -> None:
         """Finish all jobs."""
         self._hand_over()
+        await self._log_flushes.close()
         await self._in_loop.close()
         self._looks = False
         if self._thread is not None:
@@ -247,8 +259,6 @@ class Syncer:
         """Sync the records that the loop has written, and write the others before."""
         if not shares:
             return
-        if not self._logged:
-            self._logged, self._next_look = True, time.monotonic() + _LOOK
         self._write_and_sync(shares)
         lost = [share for share in shares if isinstance(share.error, LogGone)]
         if lost:
