@@ -29,7 +29,7 @@ async def _left(spool: SpoolOpener, octets: int, stage: Stage = Stage.READY) -> 
         draft.write(BODY)
         await draft.commit(stage, Ack.DELIVERED)
         after = cut(spool, everything)
-        assert after.directory.joinpath(".waiting", draft.id).exists()
+        assert list(after.directory.glob(".doubt/writer.*")), "the receiver's lock has no file"
     for path in after.directory.glob("emailrelay.*"):
         if path.stat().st_size > octets:
             os.truncate(path, octets)
