@@ -125,7 +125,7 @@ def test_each_operation_needs_a_token(filled: Filled) -> None:
     for path, verb in operations:
         if path == "/openapi.json":
             continue
-        body = {} if verb == "post" else None
+        body: object = {} if verb == "post" else None
         assert ask(console, path.replace("{id}", "1.1.1"), "", body).status == 401, path
 
 
