@@ -37,10 +37,18 @@ def said(spoken: Spoken) -> str:
     return spoken.verdict.reply.text
 
 
+def ended(pid: int) -> bool:
+    """Tell if a process has ended; a zombie has no command line."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 async def gone(pid: int) -> None:
     """Wait for the end of a process."""
     async with asyncio.timeout(DEADLINE):
-        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():  # noqa: ASYNC110,ASYNC240 - another process's end
+        while not ended(pid):  # noqa: ASYNC110 - another process's end
             await asyncio.sleep(0.01)
 
 
