@@ -244,7 +244,7 @@ def test_without_the_syncs_of_the_kernel_the_same_cuts_lose_mail(
     """The control for syncs that no thread makes."""
     fault = sabotage.environment(sabotage.KERNEL_SYNCS_DROPPED, tmp_path / "fault")
     env = {**fault, "EMAILRELAY_SPOOL_SYNC": sync}
-    accepted = _until_cut(disk, tmp_path, env, 0)
+    accepted = _until_cut(disk, tmp_path, env, 0, CROWD)
     spool = disk.root / "spool"
     found = asyncio.run(_kept(spool)) if spool.exists() else {}
     assert {message: found.get(message) for message in accepted} != accepted

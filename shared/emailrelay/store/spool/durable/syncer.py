@@ -44,6 +44,8 @@ _SHORT_TURN = 30e-6
 
 On a slower machine flushes overlap less often.
 """
+_ALONE = 8
+"""Jobs in a row, each begun when no other was under way, after which threads sync the next ones."""
 _BEHIND = 3
 """Closed segments that bring such a check forward."""
 
@@ -70,6 +72,10 @@ class Syncer:
         self._flushes = Flushes(self._beside)
         self._in_loop = LoopFlushes()
         self._log_flushes = LogFlushes(log, self._in_loop, self._jobs.put)
+        self._pending = 0
+        """Jobs that have begun and not ended."""
+        self._alone = 0
+        """Jobs in a row that were begun when no other was pending."""
 
     def lies_on(self, *wholes: FileSystem) -> None:
         """Set the file system of all files, opened once for each flush that may be under way."""
@@ -123,6 +129,8 @@ class Syncer:
     async def _do(self, job: Job) -> None:
         """Do a job to its end, also if the caller is cancelled."""
         self._begin(job)
+        self._pending += 1
+        self._alone = self._alone + 1 if self._pending == 1 else 0
         try:
             await job.future
         except asyncio.CancelledError:
@@ -136,6 +144,8 @@ class Syncer:
             if not job.future.cancelled():
                 job.future.exception()  # no caller is left to raise it in
             raise
+        finally:
+            self._pending -= 1
 
     def _begin(self, job: Job) -> None:
         refusal = self._refusal(job)
@@ -159,16 +169,28 @@ class Syncer:
         shares = list(shares_of(gathered))
         for share in shares:
             share.written = self._log.write_now(share.records)
+        by_threads = self._are_quicker()
         if shares:
-            self._log_flushes.add(shares)
+            if by_threads:
+                self._jobs.put(shares)
+            else:
+                self._log_flushes.add(shares)
             self._look_after_the_log()
         syncs = [job for job in gathered if job.record is None]
-        here = [job for job in syncs if self._in_loop.takes(job)]
+        here = [] if by_threads else [job for job in syncs if self._in_loop.takes(job)]
         if here:
             self._in_loop.add(here)
         jobs = syncs if not here else [job for job in syncs if not self._in_loop.takes(job)]
         if jobs and self._flushes.add(jobs) and not self._looks:
             self._look_after_a_turn()
+
+    def _are_quicker(self) -> bool:
+        """Tell if threads make the next syncs: they do for a single client.
+
+        A thread tells of the end of its sync 0.5 to 2 ms sooner than the kernel's workers, which
+        take less of the processor's time.
+        """
+        return self._alone > _ALONE and self._flushes.start() is None
 
     def _look_after_the_log(self) -> None:
         """Wake the thread that looks for checkpoints, if it is asleep or the log grows fast."""
