@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import PATIENCE, attempt, next_of, put
 
@@ -123,4 +124,22 @@ def test_path_in_the_place_of_a_sockets_name_leads_out_of_no_directory(tmp_path:
     sender = HintSender(Directory(str(wake)))
     assert not sender.tell("../file", "1.1.1 0.0")
     assert file.exists()
+    sender.close()
+
+
+def test_answer_waits_for_a_full_socket_that_gets_no_hints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emailrelay.store.spool.wake.hint_sender._MOST_LISTENERS", 0)
+    sender, answer = HintSender(Directory(str(tmp_path))), "1.1.1 250 2.0.0 delivered"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.bind(str(tmp_path / "answers.1"))
+        while not sender.missed:
+            assert sender.tell("answers.1", answer)
+        sender.announce(Stage.READY, [])
+        assert sender.missed
+        full.settimeout(5)
+        full.recv(1 << 16)
+        sender.send_missed()
+        assert not sender.missed
     sender.close()

@@ -26,7 +26,7 @@ LONGEST = 8192
 _MOST_MISSED = 64
 """Datagrams kept for a full socket; beyond these its owner is asked for a scan."""
 _LAST = 0.5
-"""Seconds for which the end waits for a full socket: nobody else knows a client's answer."""
+"""Seconds for which ``close`` waits for a full socket: no other process has a client's answer."""
 _MOST_LISTENERS, _MOST_NAMES = 64, 1000
 """Sockets that get hints, and names read to find them. Owners of others find mail by scans."""
 
@@ -76,7 +76,7 @@ class HintSender:
                     self._tell(name, (LOOK,))
 
     def tell(self, name: str, line: str) -> bool:
-        """Send a line to one socket by its name; False if nobody takes it.
+        """Send a line to one socket by its name; False if there is no such socket.
 
         A line for a full socket is sent later.
         """
@@ -108,7 +108,8 @@ class HintSender:
         if state != self._seen:
             self._sockets = self._first_listeners()
             for gone in self._missed.keys() - set(self._sockets):
-                del self._missed[gone]
+                if gone.partition(".")[0] in tuple(Stage):  # an answer goes to any socket
+                    del self._missed[gone]
             # A socket made within the grain of the directory's time would never be found.
             settled = time.time_ns() - status.st_mtime_ns > CLOCK_GRAIN
             self._seen = state if settled else None
