@@ -447,21 +447,27 @@ async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> 
     assert await bench.stage(message) is Stage.UNFILTERED
 
 
+async def type_of_claims(bench: Bench, message: QueueId) -> type[Claim]:
+    """Return the class of the store's claims, whose methods a test can replace."""
+    claim = await bench.store.claim(Stage.UNFILTERED, message)
+    assert claim is not None
+    await claim.release()
+    return type(claim)
+
+
 async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await bench.put()
-    probe = await bench.store.claim(Stage.UNFILTERED, message)
-    assert probe is not None
-    await probe.release()
-    settle = type(probe).settle
+    claims = await type_of_claims(bench, message)
+    settle = claims.settle
 
     async def refuse_one(self: Claim, settlement: Settlement, answer: Reply | None = None) -> None:
         if self.id == message:
             raise StoreError("settling", OSError(28, "No space left on device"))
         await settle(self, settlement, answer)
 
-    monkeypatch.setattr(type(probe), "settle", refuse_one)
+    monkeypatch.setattr(claims, "settle", refuse_one)
     async with bench.filterd("exit:0", jobs=2):
         await bench.after(StoreTrouble)
         other = await bench.put()
@@ -474,10 +480,8 @@ async def test_message_that_is_being_settled_takes_no_place_in_the_filters(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await bench.put()
-    probe = await bench.store.claim(Stage.UNFILTERED, first)
-    assert probe is not None
-    await probe.release()
-    settle, lasts = type(probe).settle, asyncio.Event()
+    claims = await type_of_claims(bench, first)
+    settle, lasts = claims.settle, asyncio.Event()
 
     async def settle_first_late(
         self: Claim, settlement: Settlement, answer: Reply | None = None
@@ -486,7 +490,7 @@ async def test_message_that_is_being_settled_takes_no_place_in_the_filters(
             await lasts.wait()
         return await settle(self, settlement, answer)
 
-    monkeypatch.setattr(type(probe), "settle", settle_first_late)
+    monkeypatch.setattr(claims, "settle", settle_first_late)
     async with bench.filterd("exit:0", jobs=1):
         await bench.put()
         await bench.after(Passed)

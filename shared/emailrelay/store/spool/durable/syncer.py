@@ -169,7 +169,7 @@ class Syncer:
         shares = list(shares_of(gathered))
         for share in shares:
             share.written = self._log.write_now(share.records)
-        by_threads = self._are_quicker()
+        by_threads = self._threads_are_quicker()
         if shares:
             if by_threads:
                 self._jobs.put(shares)
@@ -184,8 +184,8 @@ class Syncer:
         if jobs and self._flushes.add(jobs) and not self._looks:
             self._look_after_a_turn()
 
-    def _are_quicker(self) -> bool:
-        """Tell if threads make the next syncs: they do for a single client.
+    def _threads_are_quicker(self) -> bool:
+        """Tell if threads are to make the next syncs: those of a single client.
 
         A thread tells of the end of its sync 0.5 to 2 ms sooner than the kernel's workers, which
         take less of the processor's time.

@@ -29,7 +29,7 @@ from emailrelay.store.spool.wake.answer_socket import SOCKET
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
 _WAIT_IS_OVER = 60.0
-"""Seconds after which the end of a wait is nobody's news, once its message is gone."""
+"""Seconds for which the end of a wait is kept after its message is gone."""
 _ORPHAN_IS_OLD = 3600.0
 """Seconds since a content got its name after which no envelope can follow."""
 
@@ -173,7 +173,7 @@ class Recovery:
                 files.remove(directories.wake / name)
 
     def _end_of_wait(self, path: Location, writers: LiveWriters) -> None:
-        """Remove what ended a wait for a delivery, if nobody needs it any more."""
+        """Remove the mark that ended a wait, if its message has gone or its receiver has died."""
         message = QueueId(path.name.rpartition(".")[0])
         try:
             age = self.spool.clock() - files.status_of(path).st_mtime
