@@ -23,7 +23,7 @@ class Record:
     scale: float = 1.0
     """The share of the case's message count that was sent."""
     load: float = 0.0
-    """The machine's load average at the start, with the waiters that keep the CPUs awake."""
+    """The machine's load average at the start, with that of the cases before."""
     figures: Mapping[str, float]
 
     def line(self) -> str:
