@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from emailrelay.events import AcceptTrouble
-from emailrelay.listening import socket_path, written
+from emailrelay.listening import BACKLOG, socket_path, written
 from emailrelay.process_state import ProcessState
 from emailrelay_receiver.clients.peer_address import keep_first_packets
 from emailrelay_receiver.context import ReceiverContext
@@ -16,6 +16,12 @@ from emailrelay_receiver.session.session import SmtpSession
 
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""
+_ACCEPTED_TOGETHER = 4
+"""Connections to one address that are accepted in a turn of the loop.
+
+libuv accepts one for each of its handles, so several handles share the socket. With a single one,
+clients waited for busy turns of the loop, and their messages came too far apart to share a flush.
+"""
 
 
 class Receiver:
@@ -59,15 +65,18 @@ class Receiver:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._trouble)
         for listening in self._sockets:
-            # A copy: the caller's socket stays open for its other workers.
-            own = listening.dup()
-            make = partial(self._session, socket_path(own))
-            if own.family is socket.AF_UNIX:
-                server: asyncio.AbstractServer = await loop.create_unix_server(make, sock=own)
-            else:
-                keep_first_packets(own)
-                server = await loop.create_server(make, sock=own)
-            self._accepting.callback(server.close)
+            make = partial(self._session, socket_path(listening))
+            for _ in range(_ACCEPTED_TOGETHER):
+                # A copy: the caller's socket stays open for its other workers.
+                own = listening.dup()
+                if own.family is socket.AF_UNIX:
+                    server: asyncio.AbstractServer = await loop.create_unix_server(
+                        make, sock=own, backlog=BACKLOG
+                    )
+                else:
+                    keep_first_packets(own)
+                    server = await loop.create_server(make, sock=own, backlog=BACKLOG)
+                self._accepting.callback(server.close)
 
     async def __aexit__(self, *_: object) -> None:
         """Accept no more; give messages under way some time, and drop the rest."""
