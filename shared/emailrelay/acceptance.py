@@ -38,8 +38,15 @@ class Accepted(NamedTuple):
     """0: it is no notice of this relay. 1: a notice about mail. 2: a notice about a notice."""
 
 
+_NO_MORE = Accepted(0.0, Stage.READY, 0, 0)[4:]
+
+
 def write(accepted: Accepted) -> bytes:
     """Return the line, with CRLF."""
+    if accepted[4:] == _NO_MORE:  # most lines: four values that need no escapes
+        at, stage, length, crc32 = accepted[:4]
+        line = f'{{"at":{at!r},"stage":"{stage}","length":{length},"crc32":{crc32}}}'
+        return b"%bAccepted: %b\r\n" % (journal_line.PREFIX, line.encode())
     return journal_line.write("Accepted", encode(accepted))
 
 

@@ -45,6 +45,8 @@ class EnvelopeFile(NamedTuple):
 
 def to_xtext(text: str) -> str:
     """Encode as xtext (RFC 3461 section 4)."""
+    if not text:
+        return ""
     return _NOT_PLAIN.sub(lambda octet: b"+%02X" % ord(octet[0]), text.encode()).decode()
 
 
@@ -73,9 +75,8 @@ def write(envelope: Envelope) -> bytes:
         ValueError: a value holds a control character or line separator.
 
     """
-    certificate = envelope.client_certificate.removesuffix("\n")
-    folded = certificate.replace("\n", "\r\n ")
-    _refuse_unsafe(envelope, certificate)
+    folded = envelope.client_certificate.removesuffix("\n").replace("\n", "\r\n ")
+    _refuse_unsafe(envelope)
     local = "".join([f"X-MailRelay-To-Local: {each}\r\n" for each in envelope.to_local])
     remote = "".join([f"X-MailRelay-To-Remote: {each}\r\n" for each in envelope.to_remote])
     octets = (
@@ -107,7 +108,7 @@ def _arrival_line(facts: ArrivalFacts) -> bytes:
     return journal_line.write(_ARRIVAL, arrival_facts.encode(facts))
 
 
-def _refuse_unsafe(envelope: Envelope, certificate: str) -> None:
+def _refuse_unsafe(envelope: Envelope) -> None:
     """Look at all values at once; see ``write``."""
     texts = "".join(
         (
@@ -116,7 +117,7 @@ def _refuse_unsafe(envelope: Envelope, certificate: str) -> None:
             *envelope.to_remote,
             envelope.authentication,
             envelope.client,
-            certificate.replace("\n", ""),
+            envelope.client_certificate.replace("\n", ""),
             envelope.mail_from_auth_in,
             envelope.mail_from_auth_out,
             envelope.forward_to,

@@ -57,21 +57,19 @@ def test_line_without_a_loop_is_written_at_once(tmp_path: Path) -> None:
         assert json.loads(path.read_text())["id"] == "1.1.1"
 
 
-async def test_check_is_made_once_a_turn_and_again_after_a_failure() -> None:
-    checks = list[int]()
+async def test_passed_check_holds_for_one_turn_of_the_loop() -> None:
     once = OnceATurn()
-
-    def fail() -> None:
-        raise OSError("moved")
-
-    with pytest.raises(OSError, match="moved"):
-        once.check(fail)
-    once.check(lambda: checks.append(1))
-    once.check(lambda: checks.append(2))
+    assert not once.passed
+    once.note()
+    assert once.passed
     await asyncio.sleep(0)
-    once.check(lambda: checks.append(3))
-    await asyncio.to_thread(once.check, lambda: checks.append(4))
-    assert checks == [1, 3, 4]
+    assert not once.passed
+
+
+async def test_check_that_passes_in_a_thread_is_not_remembered() -> None:
+    once = OnceATurn()
+    await asyncio.to_thread(once.note)
+    assert not once.passed
 
 
 def test_each_loop_is_known_while_it_runs() -> None:

@@ -10,6 +10,7 @@ and every other server find the same end.
 from emailrelay.line_ends import bare
 
 _END = b"\r\n.\r\n"
+_DOTTED = b"\r\n."
 _RECEIVED = b"\r\nreceived:"
 
 
@@ -28,10 +29,13 @@ class DotReader:
     def feed(self, chunk: bytes | memoryview) -> bytes:
         """Take the next octets as they arrived and return the content that is certain by now."""
         data = self._held + chunk
-        # Most large contents are base64, which has no dots: a single octet is found faster than a
-        # row of them.
-        dotted = b"." in data and b"\n." in data
-        end = data.find(_END) if dotted else -1
+        # Most contents have no line that begins with a dot before the end mark: then one search
+        # finds the mark, and no dot is taken out. Base64 has no dots, and one octet is found faster.
+        first = data.find(_DOTTED) if b"." in data else -1
+        if first < 0 or data.startswith(_END, first):
+            end, dotted = first, False
+        else:
+            end, dotted = data.find(_END, first), True
         if end >= 0:
             self.rest = data[end + len(_END) :]
             self._held = b""

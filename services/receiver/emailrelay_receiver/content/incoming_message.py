@@ -5,6 +5,7 @@ import time
 from typing import TypeAlias
 
 from emailrelay import message_id
+from emailrelay.ack import Ack
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
@@ -70,6 +71,11 @@ class IncomingMessage:
         self._draft: Draft | None = None
 
     @property
+    def ended(self) -> bool:
+        """True if ``drop`` has nothing to do."""
+        return self._draft is None and not self._gathered
+
+    @property
     def hopeless(self) -> bool:
         """True if the client sends so much after the refusal that we do not wait for its end."""
         return self.refusal is not None and self.size > self._context.offer.size + MOST_THROWN_AWAY
@@ -117,7 +123,10 @@ class IncomingMessage:
                 self.refusal = self._trouble(error)
             else:
                 self.commit_seconds = time.monotonic() - began
-                return self._draft.id
+                queue_id = self._draft.id
+                if context.ack is Ack.STORED:
+                    self._draft = None
+                return queue_id
         await self.drop()
         return None
 
@@ -150,7 +159,8 @@ class IncomingMessage:
     def _write(self) -> bool:
         """Write the gathered octets; False: ``settle`` must be awaited, for the store or a refusal."""
         try:
-            self.full = not self._begun().write(b"".join(self._gathered))
+            draft = self._draft or self._begun()
+            self.full = not draft.write(b"".join(self._gathered))
         except StoreError as error:
             self.refusal = self._trouble(error)
             return False

@@ -5,7 +5,6 @@ import secrets
 from emailrelay.ack import Ack
 from emailrelay.events import Received
 from emailrelay.mail_fields import mail_fields
-from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK
 from emailrelay_receiver.connection.channel import ClientChannel
@@ -50,13 +49,16 @@ class ContentTransfer:
         message = self._message(reader)
         try:
             while reader.rest is None:
-                await self._receive(message, CHUNK)
+                await self._channel.receive(message.take, CHUNK)
+                if message.refusal is not None or message.full:
+                    await message.settle()
                 if message.refusal is not None and message.hopeless:
                     return Goodbye(message.refusal)
             self._back_to_commands(reader.rest)
             return await self._commit(message)
         finally:
-            await message.drop()
+            if not message.ended:
+                await message.drop()
 
     async def chunk(self, wanted: ReceiveChunk) -> Reply | Goodbye:
         """Receive a piece of a message whose size is known."""
@@ -70,7 +72,9 @@ class ContentTransfer:
         reader, message = self.chunked
         reader.begin(wanted.size)
         while reader.rest is None:
-            await self._receive(message, reader.left)
+            await self._channel.receive(message.take, reader.left)
+            if message.refusal is not None or message.full:
+                await message.settle()
         self._back_to_commands(reader.rest)
         if message.refusal is not None:
             await self.drop()
@@ -82,7 +86,8 @@ class ContentTransfer:
         try:
             return await self._commit(message)
         finally:
-            await message.drop()
+            if not message.ended:
+                await message.drop()
 
     async def drop(self) -> None:
         """End the transaction, and discard a message whose last chunk has not arrived."""
@@ -95,11 +100,6 @@ class ContentTransfer:
         """Drop the begun message if the last command has ended its transaction."""
         if not self._dialogue.mail.chunked:
             await self.drop()
-
-    async def _receive(self, message: IncomingMessage, most: int) -> None:
-        await self._channel.receive(message.take, most)
-        if message.refusal is not None or message.full:
-            await message.settle()
 
     async def _throw_away(self, wanted: ReceiveChunk, refusal: Reply) -> Reply | Goodbye:
         """Read a refused chunk, so that the commands behind it are found."""
@@ -145,7 +145,9 @@ class ContentTransfer:
         mail.message_id = message.envelope.message_id
         if queue_id is None:
             return message.refusal or OUR_ERROR
-        reply = await self._reply_to(queue_id, message)
+        reply = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
+        if self._context.ack is not Ack.STORED:
+            reply = await self._answer(message, reply)
         self._channel.limits.end_content()  # the reply may have come long after the content
         if reply.accepted:
             self._dialogue.message_accepted()
@@ -161,11 +163,8 @@ class ContentTransfer:
             )
         return reply
 
-    async def _reply_to(self, queue_id: QueueId, message: IncomingMessage) -> Reply:
-        """Return the reply to a committed message, as soon as it can be given."""
-        queued = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
-        if self._context.ack is Ack.STORED:
-            return queued
+    async def _answer(self, message: IncomingMessage, queued: Reply) -> Reply:
+        """Return the reply to a message whose client waits for more than ``queued``."""
         self._channel.limits.phase = Phase.AWAITING
         answer = await message.answer(self._channel.wire.input.gone)
         self._channel.limits.phase = Phase.WORKING

@@ -128,7 +128,7 @@ class DraftFiles:
         event for each watcher, and a hint is sent anyway.
         """
         self._close_written()
-        files.rename(self.content_path, root / names.content(self.id))
+        files.rename(self.content_path, root / self.content_path.name)
         # S0 -> S1 or S2: the message becomes visible here, and only here.
         files.rename(self.envelope_path, root / names.envelope(self.id, stage))
 
@@ -142,9 +142,11 @@ class DraftFiles:
     def close(self) -> None:
         """Close both and give up the lock."""
         try:
-            self._close_written()
+            if self._written:
+                self._close_written()
         finally:
-            self._unlock()
+            if self._lock is not None:
+                self._unlock()
 
     def _close_written(self) -> None:
         written, self._written = self._written, ()

@@ -7,8 +7,9 @@ any process has one: replay would undo a settlement that only the files show.
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import ClassVar
 
 from emailrelay.queue_id import QueueId
@@ -50,9 +51,9 @@ class Durability(ABC):
         """
 
     @abstractmethod
-    async def commit(
+    def commit(
         self, draft: DraftFiles, stage: Stage, finish: Finish, *, blocks: bool = False
-    ) -> None:
+    ) -> Awaitable[None]:
         """Commit a sealed draft, then call ``finish``, which makes it visible at ``stage``.
 
         ``finish`` is called in the loop, or in a thread if it ``blocks``.
@@ -111,19 +112,21 @@ class FileDurability(Durability):
         """See ``Durability.check``."""
         root.check()
 
-    async def commit(
+    def commit(
         self,
         draft: DraftFiles,
         stage: Stage,  # noqa: ARG002 - the envelope has it
         finish: Finish,
         *,
         blocks: bool = False,
-    ) -> None:
+    ) -> Awaitable[None]:
         """See ``Durability.commit``."""
         open_files = (draft.content, draft.envelope)
         # Should the directory be another one since, a draft in the old one is refused.
         device = draft.directory.device
-        await self._syncer.run(open_files, (draft.directory,), finish, blocks=blocks, device=device)
+        return self._syncer.run(
+            open_files, (draft.directory,), finish, blocks=blocks, device=device
+        )
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
         """See ``Durability.forget``. The removal says it."""
@@ -169,16 +172,16 @@ class LogDurability(Durability):
     def check(self, root: Directory) -> None:
         """See ``Durability.check``. The sync of the log has looked for the log by its path."""
 
-    async def commit(
+    def commit(
         self,
         draft: DraftFiles,
         stage: Stage,
         finish: Finish,
         *,
         blocks: bool = False,  # noqa: ARG002 - a small content has nothing to wait for
-    ) -> None:
+    ) -> Awaitable[None]:
         """See ``Durability.commit``."""
-        await self._syncer.log(lambda: draft.taken(stage), finish)
+        return self._syncer.log(partial(draft.taken, stage), finish)
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
         """See ``Durability.forget``."""

@@ -73,9 +73,14 @@ def room(length: int) -> int:
 
 def batch(mark: bytes, records: Sequence[Record]) -> bytes:
     """Return a batch, filled up to whole blocks."""
-    written = b"".join(part for record in records for part in _write(record))
-    head = _BATCH.pack(_MAGIC, mark, len(written), zlib.crc32(written))
-    return (head + written).ljust(room(len(written)), b"\0")
+    # Contents are copied once, into the result.
+    parts = [part for record in records for part in _write(record)]
+    length = crc32 = 0
+    for part in parts:
+        length += len(part)
+        crc32 = zlib.crc32(part, crc32)
+    head = _BATCH.pack(_MAGIC, mark, length, crc32)
+    return b"".join((head, *parts, bytes(room(length) - _BATCH.size - length)))
 
 
 def _parts(record: Record) -> tuple[bytes, bytes]:
@@ -89,18 +94,17 @@ def _parts(record: Record) -> tuple[bytes, bytes]:
 
 
 def _write(record: Record) -> tuple[bytes, ...]:
-    kind, stage = _GONE, 0
+    envelope = content = b""
     match record:
-        case Taken(stage=where):
+        case Taken(message, where, envelope, content):
             kind, stage = _TAKEN, _STAGES.index(where)
-        case Noted(stage=where):
+        case Noted(message, where, envelope):
             kind, stage = _NOTED, _STAGES.index(where)
-        case Gone():
-            pass
-    message = record.id.encode()
-    envelope, content = _parts(record)
-    head = _RECORD.pack(kind, stage, len(message), len(envelope), len(content))
-    return head, message, envelope, content
+        case Gone(message):
+            kind, stage = _GONE, 0
+    name = message.encode()
+    head = _RECORD.pack(kind, stage, len(name), len(envelope), len(content))
+    return head, name, envelope, content
 
 
 def length_of_batch(mark: bytes, block: bytes) -> int | None:

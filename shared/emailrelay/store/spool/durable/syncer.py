@@ -14,14 +14,14 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 
 from emailrelay.errors import RelayError
 from emailrelay.running_loop import running_loop
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
-from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target, close_each
+from emailrelay.store.spool.disk.sync_threads import SyncThreads, close_each
 from emailrelay.store.spool.durable.flushes import Flushes
 from emailrelay.store.spool.durable.jobs import Finish, Job, raise_error
 from emailrelay.store.spool.durable.log import Log, LogGone
@@ -63,8 +63,13 @@ class Syncer:
         self._next_look = 0.0
         self._looking = threading.Lock()
         self._jobs: queue.SimpleQueue[Sequence[Share] | None] = queue.SimpleQueue()
-        self._gathered: list[Job] = []
-        """The jobs of this turn of the loop: handed over together, they wake a thread once."""
+        self._records: list[Job] = []
+        self._for_kernel: list[Job] = []
+        self._for_threads: list[Job] = []
+        """The jobs of this turn of the loop, by their way: handed over together, they need one
+        flush, and wake a thread once."""
+        self._soon = False
+        """They are handed over soon."""
         self._looks = False
         """Jobs wait, and each turn of the loop is measured."""
         self._thread: threading.Thread | None = None
@@ -81,7 +86,7 @@ class Syncer:
         """Set the file system of all files, opened once for each flush that may be under way."""
         self._flushes.lie_on(wholes)
 
-    async def run(
+    def run(
         self,
         open_files: Sequence[int],
         directories: Sequence[Directory],
@@ -90,7 +95,7 @@ class Syncer:
         closing: Sequence[int] = (),
         blocks: bool = False,
         device: int | None = None,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
         ``device``: that of all open files, if it is known.
@@ -105,10 +110,9 @@ class Syncer:
 
         """
         loop = running_loop()
-        targets: list[Target] = [*open_files, *directories]
-        await self._do(
+        return self._do(
             Job(
-                targets=targets,
+                targets=[*open_files, *directories],
                 closing=closing,
                 finish=finish,
                 blocks=blocks,
@@ -118,13 +122,13 @@ class Syncer:
             )
         )
 
-    async def log(self, record: Callable[[], Record], finish: Finish = raise_error) -> None:
+    def log(self, record: Callable[[], Record], finish: Finish = raise_error) -> Awaitable[None]:
         """Put a record into the log, sync it, then call ``finish`` in the loop; else as ``run``.
 
         No checkpoint is made before ``finish`` has ended.
         """
         loop = running_loop()
-        await self._do(Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
+        return self._do(Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
 
     async def _do(self, job: Job) -> None:
         """Do a job to its end, also if the caller is cancelled."""
@@ -148,41 +152,47 @@ class Syncer:
             self._pending -= 1
 
     def _begin(self, job: Job) -> None:
-        refusal = self._refusal(job)
+        if job.record is not None:
+            row, refusal = self._records, self._start()
+        elif self._in_loop.takes(job):
+            row, refusal = self._for_kernel, None
+        else:
+            row, refusal = self._for_threads, self._flushes.start()
         if refusal is not None:
             close_each((job.closing,))
             job.finish(refusal)
             raise refusal
-        self._gathered.append(job)
-        if len(self._gathered) == 1:
+        row.append(job)
+        if not self._soon:
+            self._soon = True
             job.loop.call_soon(self._hand_over)
 
-    def _refusal(self, job: Job) -> OSError | None:
-        if job.record is not None:
-            return self._start()
-        return None if self._in_loop.takes(job) else self._flushes.start()
-
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if not gathered:
-            return
-        shares = list(shares_of(gathered))
+        self._soon = False
+        by_threads = self._threads_are_quicker()
+        if self._records:
+            records, self._records = self._records, []
+            self._hand_over_records(records, by_threads=by_threads)
+        jobs, self._for_threads = self._for_threads, []
+        if self._for_kernel:
+            here, self._for_kernel = self._for_kernel, []
+            if by_threads:
+                jobs += here
+            else:
+                self._in_loop.add(here)
+        if jobs and self._flushes.add(jobs) and not self._looks:
+            self._look_after_a_turn()
+
+    def _hand_over_records(self, jobs: Sequence[Job], *, by_threads: bool) -> None:
+        shares = list(shares_of(jobs))
         for share in shares:
             share.written = self._log.write_now(share.records)
-        by_threads = self._threads_are_quicker()
         if shares:
             if by_threads:
                 self._jobs.put(shares)
             else:
                 self._log_flushes.add(shares)
             self._look_after_the_log()
-        syncs = [job for job in gathered if job.record is None]
-        here = [] if by_threads else [job for job in syncs if self._in_loop.takes(job)]
-        if here:
-            self._in_loop.add(here)
-        jobs = syncs if not here else [job for job in syncs if not self._in_loop.takes(job)]
-        if jobs and self._flushes.add(jobs) and not self._looks:
-            self._look_after_a_turn()
 
     def _threads_are_quicker(self) -> bool:
         """Tell if threads are to make the next syncs: those of a single client.

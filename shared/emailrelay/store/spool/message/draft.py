@@ -9,6 +9,7 @@ instead.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
@@ -115,14 +116,12 @@ class SpoolDraft(Draft):
                 await self._durability.commit(
                     self._pair,
                     stage,
-                    lambda error: self._finish(stage, error),
+                    partial(self._finish, stage),
                     blocks=bool(self._write_backs),
                 )
             elif self._write_backs:
                 # Each may take long, so the syncing thread waits for it.
-                await self._spool.syncer.run(
-                    (), (), lambda error: self._finish(stage, error), blocks=True
-                )
+                await self._spool.syncer.run((), (), partial(self._finish, stage), blocks=True)
             else:
                 self._finish(stage, None)
         except OSError as error:
@@ -144,7 +143,7 @@ class SpoolDraft(Draft):
             await self._durability.commit(
                 self._pair,
                 Stage.HELD,
-                lambda error: self._finish(Stage.HELD, error),
+                partial(self._finish, Stage.HELD),
                 blocks=bool(self._write_backs),
             )
         except OSError as error:
@@ -183,7 +182,9 @@ class SpoolDraft(Draft):
                 write_back.result()  # the kernel reports a failed write-back once, perhaps here
             if error is not None:
                 raise error
-            self._check_spool()
+            # A turn of the loop checks once for all of its messages; a thread checks for each.
+            if self._write_backs or not self._spool.at_its_path.passed:
+                self._check_spool()
             self._pair.show(self._spool.root, stage)
         except OSError:
             # After a failed sync the log has noted it already, if that disk allows it.
@@ -198,10 +199,11 @@ class SpoolDraft(Draft):
     def _check_spool(self) -> None:
         """Refuse a message in a moved spool; the next draft uses the directory at the path."""
         try:
-            self._spool.at_its_path.check(lambda: self._durability.check(self._spool.root))
+            self._durability.check(self._spool.root)
         except OSError:
             self._spool.make_directories()
             raise
+        self._spool.at_its_path.note()
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""

@@ -1,29 +1,24 @@
 """A check that holds for all that one turn of the event loop does."""
 
-from collections.abc import Callable
+from contextlib import suppress
 
 from emailrelay.running_loop import running_loop
 
 
 class OnceATurn:
-    """Remembers in a turn of the loop that a check has passed. Threads always check."""
+    """Remembers in a turn of the loop that a check has passed. Only the loop may ask."""
 
-    __slots__ = ("_passed",)
+    __slots__ = ("passed",)
 
     def __init__(self) -> None:
-        self._passed = False
+        self.passed = False
+        """The check has passed in this turn of the loop."""
 
-    def check(self, act: Callable[[], None]) -> None:
-        """Call ``act``, unless it has passed in this turn of the loop. Raises what it raises."""
-        try:
-            loop = running_loop()
-        except RuntimeError:  # a thread that syncs
-            act()
-            return
-        if not self._passed:
-            act()
-            self._passed = True
-            loop.call_soon(self._forget)
+    def note(self) -> None:
+        """Note that it has passed, for the rest of this turn; in a thread, do nothing."""
+        with suppress(RuntimeError):  # no loop runs in a thread that syncs
+            running_loop().call_soon(self._forget)
+            self.passed = True
 
     def _forget(self) -> None:
-        self._passed = False
+        self.passed = False
