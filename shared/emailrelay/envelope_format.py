@@ -10,6 +10,7 @@ the first lines after it: the Message-ID, and the facts about the session as JSO
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,6 +35,25 @@ _FOLD = "\r"
 """Marks a continued line while a file is read: no text has a CR then."""
 _FIELD = re.compile(r"^X-MailRelay-([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
+_BODIES: Mapping[str, Body] = {body.value: body for body in Body}
+_NEEDED = ("Format", "From", "ToCount")
+"""The fields that every format has, once each."""
+_ABSENT = dict.fromkeys(
+    (
+        "Content",
+        "Authentication",
+        "Client",
+        _FOLDED,
+        "MailFromAuthIn",
+        "MailFromAuthOut",
+        "ForwardTo",
+        "ForwardToAddress",
+        "ClientAccountSelector",
+        "Utf8MailboxNames",
+    ),
+    "",
+)
+"""The other fields with one value, as they are read where they are absent."""
 
 
 class EnvelopeFile(NamedTuple):
@@ -145,29 +165,31 @@ def parse(octets: bytes) -> EnvelopeFile:
     text, end = _split(octets)
     message_id, begin = _message_id(octets, end)
     arrival, begin = _arrival(octets, begin)
-    fields = _Fields(text)
-    if fields.one("Format") not in _KNOWN_FORMATS:
+    found = _lines(text)
+    fields = _by_name(found)
+    if fields["Format"] not in _KNOWN_FORMATS:
         raise DamagedMessage("envelope: unknown format")
-    sender, count = fields.one("From"), fields.one("ToCount")
-    local, remote = fields.all("To-Local"), fields.all("To-Remote")
-    if count != str(len(local) + len(remote)):
+    local = tuple([Address(value) for name, value in found if name == "To-Local"])
+    remote = tuple([Address(value) for name, value in found if name == "To-Remote"])
+    recipients = len(local) + len(remote)
+    if fields["ToCount"] != str(recipients):
         raise DamagedMessage("envelope: ToCount differs from the number of recipients")
-    if not 0 < len(local) + len(remote) <= _MOST_RECIPIENTS:
+    if not 0 < recipients <= _MOST_RECIPIENTS:
         raise DamagedMessage("envelope: no recipients, or too many")
     envelope = Envelope(
-        sender=Address(sender),
-        to_local=tuple(Address(a) for a in local),
-        to_remote=tuple(Address(a) for a in remote),
-        body=_body(fields.optional("Content")),
-        authentication=_decoded(fields.optional("Authentication")),
-        client=fields.optional("Client"),
-        client_certificate=_pem(fields.optional(_FOLDED)),
-        mail_from_auth_in=fields.optional("MailFromAuthIn"),
-        mail_from_auth_out=fields.optional("MailFromAuthOut"),
-        forward_to=_decoded(fields.optional("ForwardTo")),
-        forward_to_address=fields.optional("ForwardToAddress"),
-        account_selector=fields.optional("ClientAccountSelector"),
-        utf8=fields.optional("Utf8MailboxNames") == "1",
+        sender=Address(fields["From"]),
+        to_local=local,
+        to_remote=remote,
+        body=_BODIES.get(fields["Content"].lower(), Body.UNKNOWN),
+        authentication=_decoded(fields["Authentication"]),
+        client=fields["Client"],
+        client_certificate=_pem(fields[_FOLDED]),
+        mail_from_auth_in=fields["MailFromAuthIn"],
+        mail_from_auth_out=fields["MailFromAuthOut"],
+        forward_to=_decoded(fields["ForwardTo"]),
+        forward_to_address=fields["ForwardToAddress"],
+        account_selector=fields["ClientAccountSelector"],
+        utf8=fields["Utf8MailboxNames"] == "1",
         message_id=message_id,
         arrival=arrival,
     )
@@ -205,7 +227,7 @@ def _split(octets: bytes) -> tuple[str, int]:
         raise DamagedMessage("envelope: empty")
     if not (mark and end):
         if whole := octets[: octets.rfind(b"\n") + 1]:
-            _Fields(_text(whole))  # raises if it is no envelope at all
+            _lines(_text(whole))  # raises if it is no envelope at all
         raise DamagedMessage("envelope: cut short, no end mark")
     return _text(octets[:mark]), end
 
@@ -242,36 +264,24 @@ def _text(octets: bytes) -> str:
     return text
 
 
-class _Fields:
-    """Looks fields of one file up."""
-
-    def __init__(self, text: str) -> None:
-        lines = text.replace("\n ", _FOLD)
-        self._found: list[tuple[str, str]] = _FIELD.findall(lines)
-        if len(self._found) != lines.count("\n") or (
-            _FOLD in lines and any(_FOLD in value for key, value in self._found if key != _FOLDED)
-        ):
-            raise DamagedMessage("envelope: a line is not a field")
-        self._first = dict(reversed(self._found))
-
-    def all(self, key: str) -> list[str]:
-        return [value for name, value in self._found if name == key]
-
-    def one(self, key: str) -> str:
-        values = self.all(key)
-        if len(values) != 1:
-            raise DamagedMessage(f"envelope: {len(values)} fields {key}, 1 expected")
-        return values[0]
-
-    def optional(self, key: str) -> str:
-        return self._first.get(key, "")
+def _lines(text: str) -> list[tuple[str, str]]:
+    """Return names and values of the fields in their order."""
+    lines = text.replace("\n ", _FOLD)
+    found: list[tuple[str, str]] = _FIELD.findall(lines)
+    if len(found) != lines.count("\n") or (
+        _FOLD in lines and any(_FOLD in value for key, value in found if key != _FOLDED)
+    ):
+        raise DamagedMessage("envelope: a line is not a field")
+    return found
 
 
-def _body(value: str) -> Body:
-    try:
-        return Body(value.lower())
-    except ValueError:
-        return Body.UNKNOWN
+def _by_name(found: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the values by their names; of several with one name the first counts."""
+    names = [name for name, _ in found]
+    for name in _NEEDED:
+        if names.count(name) != 1:
+            raise DamagedMessage(f"envelope: {names.count(name)} fields {name}, 1 expected")
+    return {**_ABSENT, **dict(reversed(found))}
 
 
 def _pem(value: str) -> str:

@@ -157,9 +157,7 @@ def line_reporter(
             line["timestamp"] = _written(datetime.now(UTC))
         line["level"], line["event"] = level, event.name
         line["service"], line["pid"] = service, own_pid()
-        for field in event.shown():
-            value = getattr(event, field)
-            line[field] = value if type(value) is int else field_value(value)
+        line.update(_fields(event))
         text = render(None, "", line)
         octets = text.encode() if isinstance(text, str) else text
         if prioritised:
@@ -171,12 +169,20 @@ def line_reporter(
     return report
 
 
+def _fields(event: Event) -> dict[str, object]:
+    """Return the fields of a line; see ``field_value``."""
+    fields: dict[str, object] = {name: getattr(event, name) for name in event.shown()}
+    texts = "".join([each for each in fields.values() if type(each) is str])
+    plain = len(texts) <= FIELD_LIMIT and texts.isprintable()  # nearly always: seen at once
+    for name, value in fields.items():
+        if type(value) is not int and not (plain and type(value) is str):
+            fields[name] = field_value(value)
+    return fields
+
+
 def field_value(value: object) -> object:
     """Return a field for a line: of bounded length, and without control characters."""
-    if type(value) is str:
-        if len(value) <= FIELD_LIMIT and value.isprintable():  # most of them
-            return value
-    elif value is None or isinstance(value, int):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return round(value, 6)

@@ -117,10 +117,21 @@ class Routes:
     listed: tuple[Route, ...] = ()
     default: Route | None = None
     _shortlist: Shortlist = field(init=False, repr=False, compare=False)
+    _otherwise: Choice = field(init=False, repr=False, compare=False)
+    """The choice where no route fits."""
 
     def __post_init__(self) -> None:
         """Build the index, so that not all routes must be compared for each recipient."""
         object.__setattr__(self, "_shortlist", Shortlist(self.listed))
+        none = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
+        why = "and forward_to is not set" if self.default is None else "so forward_to is used"
+        object.__setattr__(self, "_otherwise", Choice(self.default, f"{none}, {why}"))
+
+    def of_all(self, envelope: Envelope) -> Choice | None:
+        """Return the choice for whatever recipient; None: it may differ between recipients."""
+        if self.listed or envelope.forward_to_address or envelope.account_selector:
+            return None
+        return self._otherwise
 
     def choose(self, envelope: Envelope, recipient: Address) -> Choice:
         """Choose the route of one recipient.
@@ -152,10 +163,7 @@ class Routes:
             fits, why = _judged(self.listed[place], envelope, target)
             if fits:
                 return Choice(self.listed[place], why)
-        none = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
-        if self.default is None:
-            return Choice(None, f"{none}, and forward_to is not set")
-        return Choice(self.default, f"{none}, so forward_to is used")
+        return self._otherwise
 
     def _to_address(self, named: str) -> Choice:
         # Several servers have commas between, the best one first. A socket's path has none.
@@ -183,6 +191,9 @@ class RouteGroup(NamedTuple):
 
 def by_route(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[RouteGroup]:
     """Group recipients by route, in the order of the first recipient of each."""
+    same = routes.of_all(envelope)
+    if same is not None:
+        return [RouteGroup(same.route, same.why, tuple(recipients))] if recipients else []
     found: dict[Route | None, tuple[str, list[Address]]] = {}
     for recipient in recipients:
         choice = routes.choose(envelope, recipient)

@@ -83,15 +83,18 @@ def after_attempt(
         chance: a random number in [0, 1) for the spread of the pauses.
 
     """
-    now = attempt.at
-    started = now if history.started_at is None else history.started_at
-    pending = {
-        recipient: schedules.get(recipient, schedule)
+    left = [
+        recipient
         for recipient in history.pending(envelope)
         if not (reply := attempt.replies.get(recipient)) or not (reply.accepted or reply.permanent)
-    }
+    ]
+    if not left:
+        return _ended(history, attempt)
+    now = attempt.at
+    started = now if history.started_at is None else history.started_at
+    pending = {recipient: schedules.get(recipient, schedule) for recipient in left}
     expired = {r: s for r, s in pending.items() if s.expired(accepted_at=started, now=now)}
-    if pending and len(expired) == len(pending):
+    if len(expired) == len(pending):
         first, its_schedule = next(iter(expired.items()))
         return Fail(_given_up(first, attempt, its_schedule), attempt)
     given_up = {
@@ -104,6 +107,11 @@ def after_attempt(
         tries = history.attempts + 1
         when = min(s.next_attempt(now=now, attempts=tries, chance=chance) for s in going_on)
         return Defer(replace(attempt, next_attempt=when))
+    return _ended(history, attempt)
+
+
+def _ended(history: History, attempt: Attempt) -> Done | Fail:
+    """Return the settlement of a message with no recipient left to try."""
     refused = {**history.refused, **{a: r for a, r in attempt.replies.items() if r.permanent}}
     return Fail(refusal(refused), attempt) if refused else Done(attempt)
 

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Sequence
 
 from emailrelay.ack import Ack
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
 from emailrelay.mail_fields import mail_fields
@@ -130,7 +130,7 @@ class Attempts:
         first: SessionError | None = None
         for smarthost in route.smarthosts:
             progress.trouble, progress.peer, progress.tls = None, smarthost.name, ""
-            while await self._wants_fresh_session(part, smarthost, progress):
+            while await self._wants_fresh_session(part, group.recipients, smarthost, progress):
                 pass
             heed(part, smarthost, progress, self._rules)
             if not elsewhere(progress):
@@ -143,7 +143,11 @@ class Attempts:
         return claim.ack is Ack.DELIVERED and not self._rules.partly
 
     async def _wants_fresh_session(
-        self, message: Outgoing, smarthost: Smarthost, progress: Progress
+        self,
+        message: Outgoing,
+        recipients: Sequence[Address],
+        smarthost: Smarthost,
+        progress: Progress,
     ) -> bool:
         """Deliver over one session; return whether the rest needs a fresh one at once."""
         session: Session | None = None
@@ -156,7 +160,7 @@ class Attempts:
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 progress.tls = session.tls
-                await deliver(message, session, progress, together=together)
+                await deliver(message, recipients, session, progress, together=together)
             except BaseException as error:  # cancelled as well: the session must not be used again
                 smarthost.end(session, error)
                 raise

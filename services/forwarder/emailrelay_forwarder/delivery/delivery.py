@@ -77,9 +77,14 @@ class NoLongerWanted(RelayError):
 
 
 async def deliver(
-    message: Outgoing, session: Session, progress: Progress, *, together: bool
+    message: Outgoing,
+    recipients: Sequence[Address],
+    session: Session,
+    progress: Progress,
+    *,
+    together: bool,
 ) -> None:
-    """Offer the message to the server, for all pending recipients.
+    """Offer the message to the server, for those of ``recipients`` that have no reply yet.
 
     ``together``: there is one answer for all recipients, so one transaction offers them all, and
     any refusal ends the attempt.
@@ -91,7 +96,7 @@ async def deliver(
 
     """
     envelope, history = message.envelope, message.claim.history
-    pending = [r for r in history.pending(envelope) if r not in progress.replies]
+    pending = [r for r in recipients if r not in progress.replies]
     refusal = refused_whole(envelope, message.size, session)
     if refusal is None and _lacks_utf8(envelope, session) and await beyond_ascii(message.content()):
         refusal = NEEDS_UTF8
@@ -102,9 +107,9 @@ async def deliver(
     if together and len(sendable) < len(pending):
         return
     more = parameters.of_mail(envelope, message.size, history.dsn, session.extensions)
-    sender = b"<" + _sender(envelope) + b">" + more
+    mail = b"MAIL FROM:<" + _sender(envelope) + b">" + more
     while sendable:
-        offer = EnvelopeOffer(session, sender, sendable, progress.replies, together)
+        offer = EnvelopeOffer(session, mail, sendable, progress.replies, together)
         await offer.make()
         reply = offer.to_data
         if reply is None or not offer.accepted:
@@ -160,7 +165,7 @@ def _sendable(
             replies[recipient] = Reply.of(553, f"5.1.3 the recipient's address {error}")
         else:
             more = parameters.of_rcpt(recipient, dsn, session.extensions)
-            sendable.append(OfferedRecipient(recipient, b"<" + octets + b">" + more))
+            sendable.append(OfferedRecipient(recipient, b"RCPT TO:<" + octets + b">" + more))
     return sendable
 
 

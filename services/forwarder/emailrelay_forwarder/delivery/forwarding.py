@@ -302,9 +302,16 @@ def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
 def _routes(progress: Progress, *, accepted: bool) -> str:
     """Return the names of the routes on which some recipient was accepted, or was not."""
     replies = progress.replies
+    taken = {recipient for recipient in replies if replies[recipient].accepted}
     return ",".join(
-        group.route.name
-        for group in progress.groups
-        if group.route is not None
-        and any((r in replies and replies[r].accepted) is accepted for r in group.recipients)
+        [
+            group.route.name
+            for group in progress.groups
+            if group.route is not None
+            and (
+                not taken.isdisjoint(group.recipients)
+                if accepted
+                else not taken.issuperset(group.recipients)
+            )
+        ]
     )

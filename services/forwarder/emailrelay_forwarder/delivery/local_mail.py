@@ -11,6 +11,8 @@ _SOME_REMOTE = Reply(550, "5.3.3 mail for local mailboxes goes nowhere")
 
 def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
     """Return the recipients that are offered to servers."""
+    if not envelope.to_local:
+        return list(recipients)
     local = _local(envelope)
     return [recipient for recipient in recipients if recipient not in local]
 
@@ -28,6 +30,4 @@ def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address,
 
 
 def _local(envelope: Envelope) -> frozenset[Address]:
-    if not envelope.to_local:
-        return frozenset()
     return frozenset(envelope.to_local) - frozenset(envelope.to_remote)

@@ -14,15 +14,10 @@ _OUT_OF_ORDER = 503
 
 
 class OfferedRecipient(NamedTuple):
-    """A recipient, and the text after ``RCPT TO:``."""
+    """A recipient, and the command that names it."""
 
     address: Address
-    path: bytes
-
-    @property
-    def command(self) -> bytes:
-        """The line that names the recipient."""
-        return b"RCPT TO:" + self.path
+    command: bytes
 
 
 @dataclass(slots=True)
@@ -30,8 +25,8 @@ class EnvelopeOffer:
     """An envelope, and the replies of the server to it."""
 
     session: Session
-    sender: bytes
-    """The text after ``MAIL FROM:``."""
+    mail: bytes
+    """The command MAIL."""
     recipients: Sequence[OfferedRecipient]
     replies: dict[Address, Reply]
     together: bool
@@ -62,7 +57,7 @@ class EnvelopeOffer:
             await self._one_by_one()
 
     async def _one_by_one(self) -> None:
-        if not self._takes_mail(await self.session.ask(SessionStep.MAIL, self._mail)):
+        if not self._takes_mail(await self.session.ask(SessionStep.MAIL, self.mail)):
             return
         for number, recipient in enumerate(self.recipients):
             reply = await self.session.ask(SessionStep.RCPT, recipient.command)
@@ -84,7 +79,7 @@ class EnvelopeOffer:
         gets a lone dot.
         """
         data_waits = self.together and len(self.recipients) > 1
-        commands = [(SessionStep.MAIL, self._mail)]
+        commands = [(SessionStep.MAIL, self.mail)]
         commands += [(SessionStep.RCPT, recipient.command) for recipient in self.recipients]
         if not data_waits:
             commands.append((SessionStep.DATA, b"DATA"))
@@ -102,10 +97,6 @@ class EnvelopeOffer:
                 await self.session.nothing()
         elif len(self.accepted) == len(self.recipients):
             self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
-
-    @property
-    def _mail(self) -> bytes:
-        return b"MAIL FROM:" + self.sender
 
     def _takes_mail(self, reply: Reply) -> bool:
         if not reply.accepted:

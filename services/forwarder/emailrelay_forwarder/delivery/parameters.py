@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from emailrelay.dsn_request import DsnRequest
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2}){1,500}")
@@ -28,7 +28,7 @@ def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[
         chosen += " SMTPUTF8"
     if "auth" in extensions and (identity := submitter(envelope)):
         chosen += f" AUTH={identity}"
-    if "dsn" in extensions:
+    if "dsn" in extensions and dsn is not NO_REQUEST:
         chosen += f" RET={dsn.give_back}" if dsn.give_back else ""
         chosen += f" ENVID={dsn.envelope_id}" if _XTEXT.fullmatch(dsn.envelope_id) else ""
     return chosen.encode()
@@ -36,7 +36,7 @@ def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[
 
 def of_rcpt(recipient: Address, dsn: DsnRequest, extensions: Mapping[str, str]) -> bytes:
     """Return the parameters of RCPT (RFC 3461 section 4), each after a blank."""
-    if "dsn" not in extensions:
+    if "dsn" not in extensions or dsn is NO_REQUEST:
         return b""
     asked = dsn.of(recipient)
     chosen = f" NOTIFY={','.join(asked.notify)}" if asked.notify else ""

@@ -1,5 +1,6 @@
 """Sends a server less mail when its replies ask for that."""
 
+from emailrelay.envelope import Address
 from emailrelay.events import SlowedDown
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.delivery import Progress, wants_less
@@ -18,6 +19,8 @@ def turn(smarthost: Smarthost, rules: Rules) -> float:
         NotYet: that takes more than a few seconds.
 
     """
+    if smarthost.send_rate.rate is None:
+        return 0.0
     now = rules.clock()
     wait = smarthost.send_rate.turn(now, patience=SHORT)
     if wait is None:
@@ -29,9 +32,14 @@ def turn(smarthost: Smarthost, rules: Rules) -> float:
 def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
     """Send the server less if its replies ask for that, also if they have other meanings."""
     replies = progress.replies
-    told = {r: replies[r] for r in message.envelope.recipients if r in replies}
-    refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
-    if len(refusals) < len(told):
+    accepted, refusals = False, dict[Address, Reply]()
+    for recipient in message.envelope.recipients:
+        reply = replies.get(recipient)
+        if reply is not None and reply.accepted:
+            accepted = True
+        elif reply is not None:
+            refusals[recipient] = for_now(reply)
+    if accepted:
         smarthost.pause.took_mail()
         smarthost.send_rate.accepted(rules.clock())
     if not refusals:

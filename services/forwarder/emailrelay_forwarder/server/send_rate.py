@@ -123,7 +123,7 @@ class SendRate:
 
     def _cut(self, rate: float, now: float, *, pause: float) -> None:
         self.rate = rate
-        self._changed = now
+        self._changed = self._seen = now
         self._next = now + max(pause, 1 / rate)
         self._later = self._next - 1 / rate
         self._forgiven = self._next + FORGIVEN

@@ -5,6 +5,7 @@ may belong to another person (RFC 5321 section 4.1.2).
 """
 
 import re
+from functools import lru_cache
 
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
@@ -20,6 +21,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BREAKS_OUT = re.compile(r'[<>" ]')
 
 
+@lru_cache(maxsize=1024)  # hosts send for few senders, and often to the same recipients
 def on_wire(address: Address, *, utf8: bool) -> bytes:
     """Return the octets of ``address``.
 

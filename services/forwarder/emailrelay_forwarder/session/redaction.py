@@ -17,9 +17,11 @@ _LEAST_BASE64 = 4
 class Redaction:
     """The secrets of one connection, in all forms in which servers repeat them."""
 
-    __slots__ = ("_found", "_patterns")
+    __slots__ = ("_found", "_patterns", "hides")
 
     def __init__(self) -> None:
+        self.hides = False
+        """True if there is a secret."""
         self._patterns: set[str] = set()
         self._found: re.Pattern[str] | None = None
 
@@ -31,6 +33,7 @@ class Redaction:
             # The longest first: a password may be the beginning of a longer form.
             ordered = sorted(self._patterns, key=len, reverse=True)
             self._found = re.compile("|".join(ordered))
+            self.hides = True
 
     def __call__(self, text: str) -> str:
         """Return a text without the secrets."""

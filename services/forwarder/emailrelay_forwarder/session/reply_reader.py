@@ -5,6 +5,8 @@ meaning is uncertain: different codes in one reply, a line without a code, a rep
 """
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from emailrelay.errors import RelayError
 
@@ -13,6 +15,20 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*)|\r*)\n")
 
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
+_SHORT = 100
+"""Octets of a line that is kept once it was read: servers repeat most of theirs."""
+
+
+class RawReply(NamedTuple):
+    """A reply as received."""
+
+    code: int
+    message: str
+    """Its lines, joined by LF."""
+
+    def __str__(self) -> str:
+        """Write code and text."""
+        return f"{self.code} {self.message}"
 
 
 class ReplyGarbled(RelayError):
@@ -38,8 +54,8 @@ class ReplyReader:
         if self.waiting <= LONGEST_REPLY:
             self._buffer += data
 
-    def take(self) -> tuple[int, str] | None:
-        """Take the next whole reply: its code, and its lines joined by LF; None: none is complete.
+    def take(self) -> RawReply | None:
+        """Take the next whole reply; None: none is complete.
 
         Raises:
             ReplyGarbled: the octets are no reply; the connection cannot be used.
@@ -47,24 +63,32 @@ class ReplyReader:
         """
         if self.waiting > LONGEST_REPLY:
             raise ReplyGarbled(f"a reply longer than {LONGEST_REPLY} octets")
-        while b"\n" in self._buffer:
-            line = _LINE.match(self._buffer)
-            if line is None:
-                start = self._buffer[: self._buffer.find(b"\n")].rstrip(b"\r")[:80]
-                raise ReplyGarbled(f'no SMTP reply: "{start.decode("ascii", "replace")}"')
-            digits, sign, text = line.groups(b"")
-            del self._buffer[: line.end()]
-            code = int(digits)
-            if self._code not in (0, code):
-                raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
-            said = text.decode("utf-8", "replace").strip()
-            if sign == b"-":
-                self._code = code
-                self._lines.append(said)
+        while end := self._buffer.find(b"\n") + 1:
+            octets = bytes(self._buffer[:end])
+            line, more = _known(octets) if end <= _SHORT else _read(octets)
+            del self._buffer[:end]
+            if self._code not in (0, line.code):
+                raise ReplyGarbled(f"one reply with two codes: {self._code} and {line.code}")
+            if more:
+                self._code = line.code
+                self._lines.append(line.message)
                 continue
             if self._lines:
-                said = "\n".join([*self._lines, said])
+                line = RawReply(line.code, "\n".join([*self._lines, line.message]))
                 self._lines, self._code = [], 0
             self.waiting = len(self._buffer)
-            return code, said
+            return line
         return None
+
+
+def _read(line: bytes) -> tuple[RawReply, bool]:
+    """Read a line; True: it is not the last one of its reply."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        start = line[:-1].rstrip(b"\r")[:80]
+        raise ReplyGarbled(f'no SMTP reply: "{start.decode("ascii", "replace")}"')
+    text = (found[3] or b"").decode("utf-8", "replace").strip()
+    return RawReply(int(found[1]), text), found[2] == b"-"
+
+
+_known = lru_cache(maxsize=256)(_read)

@@ -15,6 +15,7 @@ from emailrelay_forwarder.session.dot_stuff import DotStuffer
 from emailrelay_forwarder.session.extensions import extensions_of, largest_message
 from emailrelay_forwarder.session.moment import Moment
 from emailrelay_forwarder.session.reply_judgement import expect, judged
+from emailrelay_forwarder.session.reply_reader import RawReply
 from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
@@ -22,7 +23,7 @@ from emailrelay_forwarder.session.session_error import (
 )
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.sign_in import choice, sign_in
-from emailrelay_forwarder.session.wire import RawReply, Wire
+from emailrelay_forwarder.session.wire import Wire
 
 MOST_RECIPIENTS = 100
 """For one transaction. Every server takes as many (RFC 5321 section 4.5.3.1.8), or says so."""

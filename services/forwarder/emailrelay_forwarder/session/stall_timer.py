@@ -26,9 +26,10 @@ class StallTimer:
 
     def begin(self, limit: float, sending: asyncio.WriteTransport | None) -> None:
         """Begin a wait of ``limit`` seconds; octets that leave ``sending`` count as progress."""
-        self._stall = Stall(limit, self._loop.time(), sending=sending is not None)
+        self._stall = stall = Stall(limit, self._loop.time(), sending=sending is not None)
         self._sending = sending
-        self._look_at(self._stall.look_at)
+        if self._timer is None or self._timer.when() > stall.look_at:
+            self._look_at(stall.look_at)
 
     def end(self) -> None:
         """End the current wait."""
@@ -43,8 +44,6 @@ class StallTimer:
 
     def _look_at(self, due: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= due:
-                return
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._look)
 

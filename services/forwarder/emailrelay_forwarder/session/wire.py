@@ -14,15 +14,14 @@ Only the public interface of ``SMTPProtocol`` is used. The differences (aiosmtpl
 import asyncio
 import ssl
 from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
-from aiosmtplib import SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.session import tls
 from emailrelay_forwarder.session.redaction import Redaction
-from emailrelay_forwarder.session.reply_reader import ReplyGarbled, ReplyReader
+from emailrelay_forwarder.session.reply_reader import RawReply, ReplyGarbled, ReplyReader
 from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
@@ -33,9 +32,6 @@ from emailrelay_forwarder.session.session_error import (
 )
 from emailrelay_forwarder.session.stall_timer import StallTimer
 from emailrelay_forwarder.session.transcript import Transcript
-
-RawReply: TypeAlias = SMTPResponse
-"""A reply as received: ``code`` and ``message``, whose lines are joined by ``\\n``."""
 
 _CHALLENGE = 334
 """RFC 4954 section 4."""
@@ -48,6 +44,8 @@ class Wire(SMTPProtocol):
         self._clock = asyncio.get_running_loop()
         super().__init__(self._clock)
         self._transcript = transcript
+        self._sending: asyncio.WriteTransport
+        """The transport, once there is one."""
         self._reader = ReplyReader()
         self.redaction = Redaction()
         """Removes secrets from replies."""
@@ -60,8 +58,14 @@ class Wire(SMTPProtocol):
         self.timed_out = False
         """True if we ended the connection because the server was silent for too long."""
         self._stall = StallTimer(self._clock, self._give_up)
+        """Ends the connection if the peer makes no progress for the time limit of a wait."""
 
     # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._sending = cast("asyncio.WriteTransport", transport)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Keep the octets for ``reply``, or as proof that the server sent them unasked."""
@@ -122,10 +126,9 @@ class Wire(SMTPProtocol):
         if self._reader.waiting and self.is_connected:
             raise garbled(SessionStep.TLS, "the server spoke before the handshake")
         self._check(SessionStep.TLS)
-        transport = cast("asyncio.WriteTransport", self.transport)
         try:
             self.transport = await self._clock.start_tls(
-                transport, self, context, server_hostname=name, ssl_handshake_timeout=limit
+                self._sending, self, context, server_hostname=name, ssl_handshake_timeout=limit
             )
         except ConnectionAbortedError as error:  # asyncio's error for a handshake that stalls
             raise cut_off(SessionStep.TLS, f"no end within {limit:g} s") from error
@@ -134,6 +137,7 @@ class Wire(SMTPProtocol):
             raise cut_off(SessionStep.TLS, text) from error
         except (OSError, ValueError) as error:  # ValueError: the name cannot be a host's
             raise unprotected(SessionStep.TLS, tls.reason(error)) from error
+        self._sending = cast("asyncio.WriteTransport", self.transport)
 
     async def command(self, step: SessionStep, line: bytes, limit: float) -> RawReply:
         """Send one command line, given without CRLF, and wait for its reply.
@@ -159,19 +163,18 @@ class Wire(SMTPProtocol):
         except ReplyGarbled as error:
             # The cause may contain a secret.
             raise garbled(step, self.redaction(str(error))) from None
-        code, text = reply
         # A challenge stays whole: a weak password may be part of the prompt "Password:".
-        if code != _CHALLENGE or step is not SessionStep.AUTH:
-            reply = (code, self.redaction(text))
+        if self.redaction.hides and not (step is SessionStep.AUTH and reply.code == _CHALLENGE):
+            reply = RawReply(reply.code, self.redaction(reply.message))
         if self._transcript is not None:
             self._transcript.received(step, *reply)
-        return RawReply(*reply)
+        return reply
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; return when the peer has taken enough of it."""
         self._send(SessionStep.CONTENT, chunk)
         if not self._writable.is_set():
-            self._begin_to_wait(SessionStep.CONTENT, limit)
+            self._stall.begin(limit, self._sending)
             try:
                 await self._writable.wait()
             finally:
@@ -201,11 +204,11 @@ class Wire(SMTPProtocol):
         """Drop the connection at once, and the octets not sent yet."""
         self._stall.cancel()
         if self.transport is not None:
-            cast("asyncio.WriteTransport", self.transport).abort()
+            self._sending.abort()
 
     def _send(self, step: SessionStep, octets: bytes) -> None:
         self._check(step)
-        cast("asyncio.WriteTransport", self.transport).write(octets)
+        self._sending.write(octets)
         if self._transcript is not None:
             self._transcript.sent(step, octets)
 
@@ -227,10 +230,10 @@ class Wire(SMTPProtocol):
             return None
         return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
 
-    async def _coming(self, step: SessionStep, limit: float) -> tuple[int, str]:
+    async def _coming(self, step: SessionStep, limit: float) -> RawReply:
         """Wait for the next reply."""
         reply = None
-        self._begin_to_wait(step, limit)
+        self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
         try:
             while reply is None:
                 if self._ended:
@@ -245,13 +248,6 @@ class Wire(SMTPProtocol):
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
-
-    def _begin_to_wait(self, step: SessionStep, limit: float) -> None:
-        """End the connection if the peer makes no progress for ``limit`` seconds of a wait."""
-        sending = step is SessionStep.DOT or step is SessionStep.CONTENT
-        self._stall.begin(
-            limit, cast("asyncio.WriteTransport", self.transport) if sending else None
-        )
 
     def _give_up(self, limit: float) -> None:
         self._ended, self.timed_out = f"no answer within {limit:g} s", True

@@ -21,6 +21,7 @@ LARGEST_ENVELOPE = 64 * 1024 * 1024
 _END = 1024 * 1024
 """Octets read at either end of a file that is too large for an envelope."""
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
+_TO_READ = linux.reading_flags()
 _LEAST = 4096
 """Octets read at a time at least, so that a few new ones need no further call."""
 _PIECE = 64 * 1024
@@ -269,10 +270,9 @@ def open_with_octets(at: Location, length: int, crc32: int) -> tuple[int, bytes]
 
 
 def _opened_to_read(at: Location) -> int:
-    flags = linux.reading_flags()
-    if flags != os.O_RDONLY:
+    if _TO_READ != os.O_RDONLY:
         with contextlib.suppress(PermissionError, IsADirectoryError):
-            return opened(at, flags | os.O_NONBLOCK)
+            return opened(at, _TO_READ | os.O_NONBLOCK)
     return opened(at, os.O_RDONLY | os.O_NONBLOCK)
 
 
@@ -396,10 +396,20 @@ def sync_directory(directory: Directory) -> None:
         os.close(descriptor)
 
 
+def close(descriptor: int) -> None:
+    """Close a file. Errors do not matter: durable data was synced before."""
+    try:
+        os.close(descriptor)
+    except OSError:
+        return
+
+
 def remove(at: Location) -> None:
     """Remove a name that may be gone already."""
-    with contextlib.suppress(FileNotFoundError):
+    try:
         take_away(at)
+    except FileNotFoundError:
+        return
 
 
 def take_away(at: Location) -> None:

@@ -73,8 +73,7 @@ def unlock_and_close(descriptor: int) -> None:
     if started_programs.some():
         with contextlib.suppress(OSError):
             unlock(descriptor)
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
+    files.close(descriptor)
 
 
 def lock_named(at: Location, *, new: bool = False) -> int | None:
@@ -94,14 +93,16 @@ def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_r
     if opened is None:
         return None
     descriptor, before = opened
-    if try_lock_new(descriptor) if new else try_lock(descriptor):
-        with contextlib.suppress(FileNotFoundError):
-            status = files.status_of(at)
-            if os.path.samestat(status, before):
-                return descriptor, status
-        unlock_and_close(descriptor)
-    else:
+    if not (try_lock_new(descriptor) if new else try_lock(descriptor)):
         os.close(descriptor)
+        return None
+    try:
+        status = files.status_of(at)
+    except FileNotFoundError:
+        status = None
+    if status is not None and os.path.samestat(status, before):
+        return descriptor, status
+    unlock_and_close(descriptor)
     return None
 
 

@@ -8,7 +8,6 @@ loop with many sessions can spare.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -146,5 +145,4 @@ def _sync(target: Target) -> None:
 def close_each(removed: Sequence[Sequence[int]]) -> None:
     """Close removed files: nothing is lost if that fails."""
     for descriptor in chain.from_iterable(removed):
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+        files.close(descriptor)

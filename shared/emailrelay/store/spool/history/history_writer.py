@@ -52,11 +52,11 @@ class HistoryWriter:
             return self._is_open()
 
     def add(self, message: PastMessage) -> None:
-        """Write the record of a message that has left."""
+        """Write the record of a message that has left, if ``on`` was true just now."""
         try:
             line = history_record.write(message)
             with self._guard:  # closed by another thread, the descriptor could be another file's
-                if self._is_open() and os.write(self._descriptor, line) < len(line):
+                if self._descriptor >= 0 and os.write(self._descriptor, line) < len(line):
                     self._tell(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         except (OSError, ValueError) as error:
             self._tell(error)

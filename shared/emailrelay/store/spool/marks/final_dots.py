@@ -71,7 +71,10 @@ class FinalDots:
         """Note that the server has accepted the message of this slot: now it is removed."""
         if self._descriptor is not None:
             self._records[slot] = _DELIVERED + self._records[slot][len(_DELIVERED) :]
-            os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
+            try:
+                os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
+            except OSError:  # it only helps the recovery after a kill
+                return
 
     def clear(self, slot: int) -> None:
         """Note that the message of this slot is settled; at the end of this turn of the loop."""

@@ -24,7 +24,6 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, AtHand, Claim, WorkCopy
 from emailrelay.store.spool.disk import files, locks
-from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
@@ -95,7 +94,7 @@ class SpoolClaim(Claim):
             try:
                 chunk = os.pread(self._content, room, offset)
             except OSError as error:
-                raise StoreError(f"read {self._spool.content(self.id)}", error) from error
+                raise StoreError(f"read {self._locked.content}", error) from error
             if not chunk:
                 break
             offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
@@ -109,7 +108,7 @@ class SpoolClaim(Claim):
         expected = self.history.length, self.history.crc32
         if self.history.released or self.history.crc32 is None or expected == (length, crc32):
             return
-        raise StoreError(f"read {self._spool.content(self.id)}", "it has changed since accepted")
+        raise StoreError(f"read {self._locked.content}", "it has changed since accepted")
 
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
@@ -238,8 +237,7 @@ class SpoolClaim(Claim):
         lasting = self.ack is not Ack.DELIVERED
         durability = self._spool.durability.settlements(self._since) if lasting else None
         if self._doubt is not None:
-            with contextlib.suppress(OSError):  # it only helps the recovery after a kill
-                self._spool.final_dots.delivered(self._doubt)
+            self._spool.final_dots.delivered(self._doubt)
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
@@ -296,7 +294,7 @@ class SpoolClaim(Claim):
         if self.size > SMALL:
             locks.unlock(removed[1])
             return removed
-        close_each((removed[:1],))
+        files.close(removed[0])
         locks.unlock_and_close(removed[1])
         return ()
 

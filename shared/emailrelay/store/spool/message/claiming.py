@@ -51,10 +51,9 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
         if named is None:
             gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
-        descriptor, status = named
-        locked = Locked(spool, message, stage, descriptor, files.inode_of(status))
+        locked = moves.locked(spool, message, stage, path, named)
         try:
-            claim = _take_locked(locked, status, due_only=due_only)
+            claim = _take_locked(locked, named[1], due_only=due_only)
         except BaseException:
             locked.release()
             raise
@@ -77,7 +76,7 @@ def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> S
 
 
 def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
-    spool, message = locked.spool, locked.id
+    spool = locked.spool
     if status.st_size > files.LARGEST_ENVELOPE:
         return _set_aside(locked, f"envelope: {status.st_size} octets")
     octets = files.read_known(locked.descriptor, status.st_size)
@@ -101,7 +100,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
     if wished is not None:
         moves.make(locked, wished)
         return NotNow(None)
-    due = _not_before(history, status, spool.clock()) if due_only else None
+    due = _not_before(history, status, now) if due_only else None
     if due is not None:
         return NotNow(due)
     ack = _awaited(locked, history)
@@ -109,7 +108,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         return _withdraw(locked)
     if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
         return NotNow(None)
-    found = _content(spool.content(message), history)
+    found = _content(locked.content, history)
     if isinstance(found, str):
         return _set_aside(locked, found)
     return SpoolClaim(

@@ -33,6 +33,9 @@ class Locked:
     spool: Spool
     id: QueueId
     stage: Stage
+    at: Location
+    """The location where the envelope was locked, or to which it was moved since."""
+    content: Location
     descriptor: int
     inode: tuple[int, int]
     """The device and inode of the open envelope."""
@@ -41,9 +44,8 @@ class Locked:
 
     def path(self) -> Location | None:
         """Return the envelope's present location: an administrator may have moved it since."""
-        path = self.spool.envelope(self.id, self.stage)
-        if self._is_at(path):
-            return path
+        if self._is_at(self.at):
+            return self.at
         others = (self.spool.envelope(self.id, stage) for stage in Stage)
         return next(filter(self._is_at, others), None)
 
@@ -55,10 +57,10 @@ class Locked:
 
     def rename(self, stage: Stage) -> None:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
-        path = self.path()
+        path, there = self.path(), self.spool.envelope(self.id, stage)
         if path is not None:
-            files.rename(path, self.spool.envelope(self.id, stage))
-            self.stage = stage
+            files.rename(path, there)
+            self.stage, self.at = stage, there
 
     def append(self, lines: bytes) -> None:
         """Append to the journal, whatever the envelope's name is now."""
@@ -86,9 +88,17 @@ class Locked:
 
 def lock(spool: Spool, message: QueueId, stage: Stage) -> Locked | None:
     """Lock a message; None: it is not at this stage, or another process has it."""
-    found = locks.lock_with_status(spool.envelope(message, stage))
-    return (
-        None if found is None else Locked(spool, message, stage, found[0], files.inode_of(found[1]))
+    at = spool.envelope(message, stage)
+    found = locks.lock_with_status(at)
+    return None if found is None else locked(spool, message, stage, at, found)
+
+
+def locked(
+    spool: Spool, message: QueueId, stage: Stage, at: Location, found: tuple[int, os.stat_result]
+) -> Locked:
+    """Return a message whose envelope ``at`` was locked as ``locks.lock_with_status`` found it."""
+    return Locked(
+        spool, message, stage, at, spool.content(message), found[0], files.inode_of(found[1])
     )
 
 
@@ -124,13 +134,13 @@ def remove(locked: Locked) -> bool:
     """Remove a message; False if its envelope was moved out of reach."""
     spool, path = locked.spool, locked.path()
     if path is not None and _was_removed(path):  # the envelope first: a content alone is no message
-        files.remove(spool.content(locked.id))
+        files.remove(locked.content)
         return True
     if path is None and os.fstat(locked.descriptor).st_nlink:
         return False
     # Perhaps an earlier try has removed it. The content may belong to another envelope now.
     if not spool.has_envelope(locked.id):
-        files.remove(spool.content(locked.id))
+        files.remove(locked.content)
     return True
 
 
