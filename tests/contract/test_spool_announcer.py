@@ -48,6 +48,42 @@ async def test_what_a_turn_of_the_loop_makes_ready_is_one_datagram(tmp_path: Pat
     announcer.close()
 
 
+async def test_answers_of_a_turn_of_the_loop_are_one_datagram(tmp_path: Path) -> None:
+    announcer = Announcer(HintSender(Directory(str(tmp_path))))
+    announcer.serve(asyncio.get_running_loop())
+    answers = [f"{message} 250 2.0.0 Ok" for message in ids(20)]
+    with listener(tmp_path) as sock:
+        telling = [announcer.tell_together("ready.listener", answer) for answer in answers]
+        assert all(await asyncio.gather(*telling))
+        assert sock.recv(LONGEST).decode().splitlines() == answers
+    assert not await announcer.tell_together("ready.nobody", answers[0])
+    announcer.close()
+
+
+async def test_answers_that_fill_more_than_a_datagram_all_arrive(tmp_path: Path) -> None:
+    announcer = Announcer(HintSender(Directory(str(tmp_path))))
+    announcer.serve(asyncio.get_running_loop())
+    answers = [f"{message} 250 {'x' * 1000}" for message in ids(9)]
+    with listener(tmp_path) as sock:
+        telling = [announcer.tell_together("ready.listener", answer) for answer in answers]
+        assert all(await asyncio.gather(*telling))
+        heard = sock.recv(LONGEST) + sock.recv(LONGEST)
+    assert heard.decode().splitlines() == answers
+    announcer.close()
+
+
+async def test_answer_of_a_cancelled_call_is_sent(tmp_path: Path) -> None:
+    announcer = Announcer(HintSender(Directory(str(tmp_path))))
+    announcer.serve(asyncio.get_running_loop())
+    with listener(tmp_path) as sock:
+        telling = asyncio.create_task(announcer.tell_together("ready.listener", "1.1.1 250 Ok"))
+        await asyncio.sleep(0)
+        announcer.close()
+        telling.cancel()
+        assert sock.recv(LONGEST) == b"1.1.1 250 Ok\n"
+    await asyncio.wait((telling,))
+
+
 async def test_what_is_put_off_is_told_at_once(tmp_path: Path) -> None:
     announcer = Announcer(HintSender(Directory(str(tmp_path))))
     announcer.serve(asyncio.get_running_loop())
@@ -122,7 +158,7 @@ def test_path_in_the_place_of_a_sockets_name_leads_out_of_no_directory(tmp_path:
     wake.mkdir()
     file.touch()
     sender = HintSender(Directory(str(wake)))
-    assert not sender.tell("../file", "1.1.1 0.0")
+    assert not sender.tell("../file", b"1.1.1 0.0\n")
     assert file.exists()
     sender.close()
 
@@ -131,7 +167,7 @@ def test_answer_waits_for_a_full_socket_that_gets_no_hints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emailrelay.store.spool.wake.hint_sender._MOST_LISTENERS", 0)
-    sender, answer = HintSender(Directory(str(tmp_path))), "1.1.1 250 2.0.0 delivered"
+    sender, answer = HintSender(Directory(str(tmp_path))), b"1.1.1 250 2.0.0 delivered\n"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
         full.bind(str(tmp_path / "answers.1"))
         while not sender.missed:

@@ -312,7 +312,7 @@ async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
         sender.send(Stage.READY, message)
     hint_socket.receive()
     assert len(heard) < len(messages) - 1
-    assert sender.tell(hint_socket.name, f"{messages[-1]} 0.0")
+    assert sender.tell(hint_socket.name, f"{messages[-1]} 0.0\n".encode())
     hint_socket.receive()
     assert heard == messages
     hint_socket.close()

@@ -23,6 +23,8 @@ class DueMessages:
         self._index = Index()
         self._waiting: deque[asyncio.Future[Scheduled]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        """The due time that the timer was set for."""
         self._error: BaseException | None = None
         self._during_scan: list[Scheduled] | None = None
         """Messages noted since the present scan began; None: there is no scan."""
@@ -39,7 +41,7 @@ class DueMessages:
             raise self._error
         waiter: asyncio.Future[Scheduled] = running_loop().create_future()
         self._waiting.append(waiter)
-        self._serve()
+        self._set_timer()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -50,7 +52,8 @@ class DueMessages:
     def more(self, most: int) -> list[Scheduled]:
         """Return further messages that are due now, up to ``most``; none while tasks wait."""
         found: list[Scheduled] = []
-        while len(found) < most and not self._waiting and (each := self._index.pop(self._clock())):
+        now = self._clock()
+        while len(found) < most and not self._waiting and (each := self._index.pop(now)):
             found.append(each)
         return found
 
@@ -73,16 +76,21 @@ class DueMessages:
             elif found := self._index.pop(self._clock()):
                 self._waiting.popleft().set_result(found)
             else:
+                self._set_timer()
                 break
-        self._stop_timer()
-        if self._waiting and len(self._index):
-            self._timer = running_loop().call_later(self._pause(), self._serve)
 
-    def _pause(self) -> float:
+    def _set_timer(self) -> None:
+        """Set the timer for the next due time, unless it is set for that."""
         due = self._index.next_due()
-        if due is None:
-            return _LONGEST_WAIT
-        return min(max(due - self._clock(), 0.0), _LONGEST_WAIT)
+        if due is None or (self._timer is not None and due == self._timer_due):
+            return
+        self._stop_timer()
+        pause = min(max(due - self._clock(), 0.0), _LONGEST_WAIT)
+        self._timer, self._timer_due = running_loop().call_later(pause, self._ring), due
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._serve()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -95,14 +103,15 @@ class DueMessages:
         Return False if it was dropped, because more is noted than there are messages.
         """
         now = self._clock()
-        entry = scheduled(message, plausible(due or now, now))
+        entry = scheduled(message, plausible(due, now) if due else now)
         if entry.due <= now:
             noted = self._index.tell(entry)
         else:
             noted = self._index.tell_later(entry)
             if noted and self._during_scan is not None:
                 self._during_scan.append(entry)
-        self._serve()
+        if self._waiting:
+            self._serve()
         return noted
 
     def wake(self) -> None:

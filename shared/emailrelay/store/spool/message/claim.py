@@ -198,8 +198,8 @@ class SpoolClaim(Claim):
             if self.ack is Ack.DELIVERED:
                 # Removed first: while its receiver lives, the message would be tried again.
                 await self._leave(transition.after_refusal(settlement))
-                self._tell(answer)
-            elif self._tell(answer):
+                await self._tell(answer)
+            elif await self._tell(answer):
                 await self._leave(transition.after_refusal(settlement))
             else:
                 await self._record(settlement)
@@ -207,11 +207,11 @@ class SpoolClaim(Claim):
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
             await self._make_ordinary()
         await self._record(settlement)
-        return self._tell(answer) or self.ack is not Ack.DELIVERED
+        return await self._tell(answer) or self.ack is not Ack.DELIVERED
 
-    def _tell(self, answer: Reply) -> bool:
+    async def _tell(self, answer: Reply) -> bool:
         wait = self._locked.wait
-        return wait is not None and wait.tell(answer)
+        return wait is not None and await wait.tell(answer)
 
     async def _make_ordinary(self) -> None:
         """Make the rest of a message durable, before its client is told 250."""

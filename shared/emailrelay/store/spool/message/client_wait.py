@@ -95,7 +95,7 @@ class Wait(ABC):
         """Tell if the client still waits."""
 
     @abstractmethod
-    def tell(self, reply: Reply) -> bool:
+    async def tell(self, reply: Reply) -> bool:
         """Answer the client; False if it does not wait any more."""
 
     def close(self) -> None:  # noqa: B027 - a default

@@ -90,10 +90,22 @@ class DeliveryWait(Wait):
     def _lives(self) -> bool:
         return self._spool.writers.has_writer(self._message)
 
-    def tell(self, reply: Reply) -> bool:
-        """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
+    async def tell(self, reply: Reply) -> bool:
+        """See ``Wait.tell``."""
+        to, answer = self._addressed(reply)
+        return self._told(reply, sent=await self._spool.announcer.tell_together(to, answer))
+
+    def refuse(self) -> None:
+        """Answer a client whose message was withdrawn."""
+        to, answer = self._addressed(_NOT_DELIVERED)
+        self._told(_NOT_DELIVERED, sent=self._spool.announcer.tell(to, answer))
+
+    def _addressed(self, reply: Reply) -> tuple[str, str]:
         socket = f"{SOCKET}.{live_writer.process_of(self._message)}"
-        sent = self._spool.announcer.tell(socket, f"{self._message} {reply}")
+        return socket, f"{self._message} {reply}"
+
+    def _told(self, reply: Reply, *, sent: bool) -> bool:
+        """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
         heard = sent or (self._write(reply) and self._lives())
         return not forget(self._spool, self._message) and heard
 
@@ -121,7 +133,7 @@ def look_for(spool: Spool, message: QueueId) -> DeliveryWait | None:
 
 def refuse(spool: Spool, message: QueueId) -> None:
     """End the wait for a message that was withdrawn; its receiver may live against all signs."""
-    DeliveryWait(spool, message).tell(_NOT_DELIVERED)
+    DeliveryWait(spool, message).refuse()
 
 
 def forget(spool: Spool, message: QueueId) -> bool:

@@ -103,7 +103,7 @@ class FilterWait(Wait):
         """See ``Wait.stands``."""
         return locks.is_named(self._descriptor, self._path) and _lives(self._descriptor, self._path)
 
-    def tell(self, reply: Reply) -> bool:
+    async def tell(self, reply: Reply) -> bool:
         """See ``Wait.tell``."""
         if not _lives(self._descriptor, self._path):
             return False

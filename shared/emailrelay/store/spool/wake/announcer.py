@@ -1,7 +1,8 @@
 """Sends hints for a process with an event loop: in batches, and again to sockets that were full.
 
-Messages that one turn of the loop makes ready are announced together. A deferred message is
-announced at once, so that an administrator who reads of it in the log can wake it.
+Messages that one turn of the loop makes ready are announced together, and the answers to waiting
+clients go together. A deferred message is announced at once, so that an administrator who reads of
+it in the log can wake it.
 """
 
 import asyncio
@@ -10,10 +11,22 @@ import threading
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.wake.hint_sender import Due, HintSender
+from emailrelay.store.spool.wake.hint_sender import LONGEST, Due, HintSender
 
 _AGAIN = 0.05
 """Seconds until a socket that was full is tried again."""
+
+
+class _Answers:
+    """Lines that go to one socket in one datagram."""
+
+    __slots__ = ("datagram", "sent", "to")
+
+    def __init__(self, to: str) -> None:
+        self.to = to
+        self.datagram = b""
+        self.sent = False
+        """False: there is no such socket, or they are not sent yet."""
 
 
 class Announcer:
@@ -24,6 +37,7 @@ class Announcer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._gathered: dict[Stage, list[Due]] = {}
+        self._answers: list[_Answers] = []
         self._soon: asyncio.Handle | None = None
         self._again: asyncio.TimerHandle | None = None
 
@@ -43,7 +57,32 @@ class Announcer:
 
     def tell(self, name: str, line: str) -> bool:
         """Send a line to one socket by its name, at once; see ``HintSender.tell``."""
-        sent = self._sender.tell(name, line)
+        return self._tell(name, _datagram(line))
+
+    async def tell_together(self, name: str, line: str) -> bool:
+        """Do as ``tell``, in one datagram with the lines of this turn of the loop for that socket.
+
+        So the process that hears them wakes once. Also the line of a cancelled call is sent.
+        """
+        if self._loop is None or threading.get_ident() != self._thread:
+            return self.tell(name, line)
+        answers = self._add(name, _datagram(line))
+        self._soon = self._soon or self._loop.call_soon(self._flush)
+        await asyncio.sleep(0)  # the loop calls _flush first
+        return answers.sent
+
+    def _add(self, name: str, line: bytes) -> _Answers:
+        for answers in self._answers:
+            if answers.to == name and len(answers.datagram) + len(line) <= LONGEST:
+                break
+        else:
+            answers = _Answers(name)
+            self._answers.append(answers)
+        answers.datagram += line
+        return answers
+
+    def _tell(self, name: str, datagram: bytes) -> bool:
+        sent = self._sender.tell(name, datagram)
         self._retry_missed()
         return sent
 
@@ -59,6 +98,9 @@ class Announcer:
 
     def _flush(self) -> None:
         self._soon = None
+        told, self._answers = self._answers, []
+        for answers in told:
+            answers.sent = self._tell(answers.to, answers.datagram)
         gathered, self._gathered = self._gathered, {}
         for stage, messages in gathered.items():
             self._sender.announce(stage, messages)
@@ -86,3 +128,7 @@ class Announcer:
         self._loop = None  # a scan finds the messages of hints that are missed now
         self._flush()
         self._sender.close()
+
+
+def _datagram(line: str) -> bytes:
+    return f"{line}\n".encode(errors="replace")

@@ -75,12 +75,11 @@ class HintSender:
                 if name.partition(".")[0] in tuple(Stage):
                     self._tell(name, (LOOK,))
 
-    def tell(self, name: str, line: str) -> bool:
-        """Send a line to one socket by its name; False if there is no such socket.
+    def tell(self, name: str, datagram: bytes) -> bool:
+        """Send a datagram to one socket by its name; False if there is no such socket.
 
-        A line for a full socket is sent later.
+        One for a full socket is sent later.
         """
-        datagram = f"{line}\n".encode(errors="replace")
         with self._one:
             if name in self._missed:
                 if len(self._missed[name]) >= _MOST_MISSED:
