@@ -31,7 +31,7 @@ class Mail(NamedTuple):
     body: Iterable[bytes]
     host: str
     address: str
-    """The user's address, for a missing ``From:``."""
+    """The address for a missing ``From:``."""
     full_name: str
 
     def content(self, message_id: str) -> Iterator[bytes]:
@@ -72,18 +72,19 @@ def compose(
     header, begun = message.take_header(lines)
     host = _host(arguments.domain or domain)
     user, full_name = _account()
-    address = f"{addresses.local_part(user)}@{host}"
+    address = Address(f"{addresses.local_part(user)}@{host}")
+    sender = address if arguments.sender is None else addresses.sender(arguments.sender, host)
     fields = header.recipient_fields() if arguments.from_header else []
     kept = header.without(b"bcc", b"resent-bcc")
     return Mail(
-        sender=addresses.sender(address if arguments.sender is None else arguments.sender, host),
+        sender=sender,
         recipients=addresses.recipients(
             arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
         ),
         header=addresses.qualified(kept, host),
         body=message.body(chain(begun, lines)),
         host=host,
-        address=address,
+        address=sender or address,
         full_name=full_name if arguments.full_name is None else arguments.full_name,
     )
 
