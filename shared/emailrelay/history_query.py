@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from emailrelay.history_record import PastMessage
-from emailrelay.journal import Attempt, Doubted, Entry, Failure
+from emailrelay.journal import Attempt, Doubted, Entry, Failure, Held
 from emailrelay.queue_id import QueueId
 
 _WILD = frozenset("*?")
 _PLAIN = re.compile(r"[ !#-)+->@-Z^-~]+")
 """Runs of characters that stand for themselves in JSON, and are no wildcards."""
+_ANYTHING = re.compile(r"…|\.\.\.")
+"""Any words of a reply: ``list --by reply`` shows the parts so that differ between messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,8 @@ class HistoryQuery:
     text: str = ""
     """An address, a local part, a domain, a Message-ID, a user, a client, or words of a reply.
 
-    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses.
+    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses,
+    and ``…`` is one for replies.
     """
     since: float | None = None
     """Only messages that ended then or later (seconds since 1970), or have not ended."""
@@ -35,7 +38,8 @@ class HistoryQuery:
     @property
     def needle(self) -> bytes:
         """Return octets that the record of each message has, in lower case; perhaps none."""
-        found = _PLAIN.findall((self.id or _bare(self.text)).lower())
+        parts = _ANYTHING.split((self.id or _bare(self.text)).lower())
+        found = (run for part in parts for run in _PLAIN.findall(part))
         return max(found, key=len, default="").encode()
 
     def matches(self, message: PastMessage) -> bool:
@@ -51,7 +55,7 @@ class HistoryQuery:
             any(_names(text, address) for address in (message.sender, *message.recipients))
             or text == _bare(message.message_id).lower()
             or text in (message.user.lower(), message.client.lower())
-            or any(text in said.lower() for said in _said(message.entries))
+            or any(_has(said.lower(), text) for said in _said(message.entries))
         )
 
 
@@ -68,6 +72,17 @@ def _names(text: str, address: str) -> bool:
     return bool(_WILD.intersection(text)) and fnmatchcase(known, text)
 
 
+def _has(said: str, text: str) -> bool:
+    """Tell if a reply has a text in it, in which ``…`` stands for anything."""
+    place = 0
+    for part in _ANYTHING.split(text):
+        found = said.find(part, place)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
+
+
 def _said(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield what servers and filters have said."""
     for entry in entries:
@@ -79,6 +94,8 @@ def _said(entries: Iterable[Entry]) -> Iterator[str]:
                     yield str(entry.trouble)
             case Failure():
                 yield str(entry.reason)
+            case Held():
+                yield entry.reason
             case Doubted():
                 yield entry.peer
             case _:

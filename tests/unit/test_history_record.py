@@ -29,6 +29,7 @@ from emailrelay.journal import (
 )
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue import time_line
+from emailrelay.queue.reply_group import reply_group
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -102,6 +103,15 @@ def test_entry_of_a_later_version_hides_no_others() -> None:
     assert found.entries == (ACCEPTED,)
 
 
+@given(st.text(st.characters(max_codepoint=126), max_size=200))
+def test_group_of_a_reply_finds_the_messages_that_got_it(text: str) -> None:
+    reply = Reply.of(451, f"4.7.1 {text}")
+    found = message(Attempt(at=1.0, peer="p:25", replies={BOB: reply}))
+    wanted = HistoryQuery(text=reply_group(str(reply)))
+    assert wanted.matches(found)
+    assert wanted.needle in history_record.write(found).lower()
+
+
 texts = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() == text)
 
 
@@ -137,6 +147,11 @@ def test_record_of_every_message_that_matches_has_the_needle(text: str, place: s
         ("greylisted", True),
         ("451 4.7.1", True),
         ("452 4.7.1", False),
+        ("451 4.7.1 …listed", True),
+        ("451 ...listed", True),
+        ("…4.7.1…", True),
+        ("listed … 451", False),
+        ("451 4.7.1 …: no", False),
         ("Alice", True),
         ("192.0.2.1", True),
         ("192.0.2", False),
