@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from emailrelay.acceptance import Accepted
+from emailrelay.envelope_format import from_xtext
 from emailrelay.history_record import PastMessage
 from emailrelay.journal import Attempt, Doubted, Entry, Failure, Held
 from emailrelay.queue_id import QueueId
 
 _WILD = frozenset("*?")
-_PLAIN = re.compile(r"[ !#-)+->@-Z^-~]+")
-"""Runs of characters that stand for themselves in JSON, and are no wildcards."""
+_PLAIN = re.compile(r"[ !#-),-<>@-Z^-~]+")
+"""Runs of characters that stand for themselves in JSON and xtext, and are no wildcards."""
 _ANYTHING = re.compile(r"…|\.\.\.")
 """Any words of a reply: ``list --by reply`` shows the parts so that differ between messages."""
 
@@ -52,11 +54,33 @@ class HistoryQuery:
         if not text:
             return not message.sender
         return (
-            any(_names(text, address) for address in (message.sender, *message.recipients))
+            any(_names(text, address) for address in _addresses(message))
             or text == _bare(message.message_id).lower()
             or text in (message.user.lower(), message.client.lower())
             or any(_has(said.lower(), text) for said in _said(message.entries))
         )
+
+
+def _addresses(message: PastMessage) -> Iterator[str]:
+    """Yield the sender, the recipients, and the names by which clients called these (RFC 3461).
+
+    An alias is such a name.
+    """
+    yield message.sender
+    yield from message.recipients
+    for entry in message.entries:
+        if isinstance(entry, Accepted):
+            for asked in entry.dsn.recipients.values():
+                original = _decoded(asked.original.partition(";")[2])
+                if " " not in original:  # the only character of a needle that xtext encodes
+                    yield original
+
+
+def _decoded(text: str) -> str:
+    try:
+        return from_xtext(text)
+    except ValueError:  # RFC 6533 allows addresses that are no xtext
+        return text
 
 
 def _bare(text: str) -> str:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from emailrelay import history_record
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import DsnRequest, RecipientRequest
 from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope_format import to_xtext
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import (
@@ -112,12 +114,34 @@ def test_group_of_a_reply_finds_the_messages_that_got_it(text: str) -> None:
     assert wanted.needle in history_record.write(found).lower()
 
 
+@pytest.mark.parametrize(
+    ("original", "text"),
+    [
+        ("rfc822;root", "root"),
+        ("rfc822;root@h.test", "ROOT@h.test"),
+        ("rfc822;ann+2Btag@h.test", "ann+tag@h.test"),
+        ("utf-8;zo\\x{EB}@h.test", "h.test"),
+    ],
+)
+def test_name_that_stood_for_a_recipient_finds_the_message(original: str, text: str) -> None:
+    dsn = DsnRequest(recipients={BOB: RecipientRequest(original=original)})
+    found, wanted = message(ACCEPTED._replace(dsn=dsn)), HistoryQuery(text=text)
+    assert wanted.matches(found)
+    assert wanted.needle in history_record.write(found).lower()
+    assert not wanted.matches(message(ACCEPTED))
+
+
 texts = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() == text)
 
 
-@given(texts, st.sampled_from(["sender", "recipient", "message_id", "user", "client", "reply"]))
+PLACES = ("sender", "recipient", "original", "message_id", "user", "client", "reply")
+
+
+@given(texts, st.sampled_from(PLACES))
 def test_record_of_every_message_that_matches_has_the_needle(text: str, place: str) -> None:
     reply = Reply.of(250, f"before {text} after") if place == "reply" else OK
+    original = f"rfc822;{to_xtext(f'{text}@z.test')}" if place == "original" else ""
+    dsn = DsnRequest(recipients={BOB: RecipientRequest(original=original)})
     found = PastMessage(
         id=ID,
         ended=1.0,
@@ -127,7 +151,7 @@ def test_record_of_every_message_that_matches_has_the_needle(text: str, place: s
         message_id=f"<{text}>" if place == "message_id" else "",
         user=text if place == "user" else "",
         client=text if place == "client" else "",
-        entries=(Attempt(at=1.0, peer="p", replies={BOB: reply}),),
+        entries=(ACCEPTED._replace(dsn=dsn), Attempt(at=1.0, peer="p", replies={BOB: reply})),
     )
     wanted = HistoryQuery(text=text)
     if wanted.matches(found):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address
 from emailrelay.errors import ConfigError
 from emailrelay.submit import addresses, message
@@ -27,6 +28,8 @@ class Mail(NamedTuple):
 
     sender: Address
     recipients: tuple[Address, ...]
+    dsn: DsnRequest
+    """The names in whose place recipients stand, for notices and the history."""
     header: Header
     body: Iterable[bytes]
     host: str
@@ -76,11 +79,13 @@ def compose(
     sender = address if arguments.sender is None else addresses.sender(arguments.sender, host)
     fields = header.recipient_fields() if arguments.from_header else []
     kept = header.without(b"bcc", b"resent-bcc")
+    recipients = addresses.recipients(
+        arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
+    )
     return Mail(
         sender=sender,
-        recipients=addresses.recipients(
-            arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
-        ),
+        recipients=tuple(recipients),
+        dsn=addresses.named(recipients),
         header=addresses.qualified(kept, host),
         body=message.body(chain(begun, lines)),
         host=host,
