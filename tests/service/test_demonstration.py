@@ -76,7 +76,7 @@ def test_the_installation_says_each_step_before_it_begins(tmp_path: Path) -> Non
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$*"\n')
     python.chmod(0o755)
-    words = ["make", "-f", ROOT / "Makefile", f"PYTHON={python}", ".venv/.ready"]
+    words = ["make", "-f", f"{ROOT}/Makefile", f"PYTHON={python}", ".venv/.ready"]
 
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
