@@ -97,10 +97,16 @@ bench: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[console,dkim,fast,metrics,mx,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
-	touch $@
+	@echo "E-MailRelay is installed in .venv. The first time takes some minutes."
+	@echo "1 of 4: make .venv, a place for Python packages"
+	@$(PYTHON) -m venv .venv
+	@echo "2 of 4: get a new pip, which installs packages"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo "3 of 4: install E-MailRelay and the packages that it uses"
+	@$(BIN)/python -m pip install --quiet --editable '.[console,dkim,fast,metrics,mx,oauth,postgres,procfile]'
+	@echo "4 of 4: install the tools of its developers, for checks and tests"
+	@$(BIN)/python -m pip install --quiet --group dev $(POSTGRES_SERVER)
+	@touch $@
 
 # For a machine that is for tests only: Debian starts mail servers that it installs. Postfix would ask what it is for, and wait.
 peers:

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from emailrelay.dsn_request import NO_REQUEST
 from emailrelay.envelope import Address
 from emailrelay.queue_id import QueueIds
 from emailrelay.store.quick_chooser import begin_submission
@@ -36,7 +37,7 @@ def fill(spool: str) -> None:
     for _ in range(MESSAGES):
         submission = begin_submission(spool, lambda: ids.next(time.time()))
         submission.write([b"Subject: x\r\n\r\nx\r\n"])
-        submission.commit(Address("ann@x.test"), (Address("bob@y.test"),))
+        submission.commit(Address("ann@x.test"), (Address("bob@y.test"),), NO_REQUEST)
 
 
 def environment(shared: str, spool: str) -> dict[str, str]:

@@ -9,13 +9,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from emailrelay.acceptance import Accepted
+from emailrelay.envelope_format import from_xtext
 from emailrelay.history_record import PastMessage
-from emailrelay.journal import Attempt, Doubted, Entry, Failure
+from emailrelay.journal import Attempt, Doubted, Entry, Failure, Held
 from emailrelay.queue_id import QueueId
 
 _WILD = frozenset("*?")
-_PLAIN = re.compile(r"[ !#-)+->@-Z^-~]+")
-"""Runs of characters that stand for themselves in JSON, and are no wildcards."""
+_PLAIN = re.compile(r"[ !#-),-<>@-Z^-~]+")
+"""Runs of characters that stand for themselves in JSON and xtext, and are no wildcards."""
+_ANYTHING = re.compile(r"…|\.\.\.")
+"""Any words of a reply: ``list --by reply`` shows the parts so that differ between messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,8 @@ class HistoryQuery:
     text: str = ""
     """An address, a local part, a domain, a Message-ID, a user, a client, or words of a reply.
 
-    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses.
+    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses,
+    and ``…`` is one for replies.
     """
     since: float | None = None
     """Only messages that ended then or later (seconds since 1970), or have not ended."""
@@ -35,7 +40,8 @@ class HistoryQuery:
     @property
     def needle(self) -> bytes:
         """Return octets that the record of each message has, in lower case; perhaps none."""
-        found = _PLAIN.findall((self.id or _bare(self.text)).lower())
+        parts = _ANYTHING.split((self.id or _bare(self.text)).lower())
+        found = (run for part in parts for run in _PLAIN.findall(part))
         return max(found, key=len, default="").encode()
 
     def matches(self, message: PastMessage) -> bool:
@@ -48,11 +54,33 @@ class HistoryQuery:
         if not text:
             return not message.sender
         return (
-            any(_names(text, address) for address in (message.sender, *message.recipients))
+            any(_names(text, address) for address in _addresses(message))
             or text == _bare(message.message_id).lower()
             or text in (message.user.lower(), message.client.lower())
-            or any(text in said.lower() for said in _said(message.entries))
+            or any(_has(said.lower(), text) for said in _said(message.entries))
         )
+
+
+def _addresses(message: PastMessage) -> Iterator[str]:
+    """Yield the sender, the recipients, and the names by which clients called these (RFC 3461).
+
+    An alias is such a name.
+    """
+    yield message.sender
+    yield from message.recipients
+    for entry in message.entries:
+        if isinstance(entry, Accepted):
+            for asked in entry.dsn.recipients.values():
+                original = _decoded(asked.original.partition(";")[2])
+                if " " not in original:  # the only character of a needle that xtext encodes
+                    yield original
+
+
+def _decoded(text: str) -> str:
+    try:
+        return from_xtext(text)
+    except ValueError:  # RFC 6533 allows addresses that are no xtext
+        return text
 
 
 def _bare(text: str) -> str:
@@ -68,6 +96,17 @@ def _names(text: str, address: str) -> bool:
     return bool(_WILD.intersection(text)) and fnmatchcase(known, text)
 
 
+def _has(said: str, text: str) -> bool:
+    """Tell if a reply has a text in it, in which ``…`` stands for anything."""
+    place = 0
+    for part in _ANYTHING.split(text):
+        found = said.find(part, place)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
+
+
 def _said(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield what servers and filters have said."""
     for entry in entries:
@@ -79,6 +118,8 @@ def _said(entries: Iterable[Entry]) -> Iterator[str]:
                     yield str(entry.trouble)
             case Failure():
                 yield str(entry.reason)
+            case Held():
+                yield entry.reason
             case Doubted():
                 yield entry.peer
             case _:

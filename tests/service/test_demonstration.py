@@ -1,5 +1,6 @@
 """The parts of `make run`: a smarthost that prints its mail, a filter that changes it."""
 
+import shutil
 import smtplib
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from emailrelay_receiver.demo import shown
 
-FILTER = Path(__file__).parents[2] / "deploy" / "filters" / "add-relayed-header"
+ROOT = Path(__file__).parents[2]
+FILTER = ROOT / "deploy" / "filters" / "add-relayed-header"
 
 
 @pytest.fixture
@@ -65,3 +67,20 @@ def test_the_sample_filter_puts_one_line_in_front(tmp_path: Path) -> None:
         b"X-Relayed: by E-MailRelay\r\nSubject: hi\r\n\r\n\x00\xff no line end"
     )
     assert [entry.name for entry in tmp_path.iterdir()] == [content.name]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_installation_says_each_step_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    python = tmp_path / ".venv/bin/python"  # stands for both: that of the system, and its copy
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$*"\n')
+    python.chmod(0o755)
+    words = ["make", "-f", f"{ROOT}/Makefile", f"PYTHON={python}", ".venv/.ready"]
+
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    lines = [line for line in told.splitlines() if not line.startswith("-c ")]
+    assert lines[0] == "E-MailRelay is installed in .venv. The first time takes some minutes."
+    assert [line.partition(":")[0] for line in lines[1::2]] == [f"{n} of 4" for n in range(1, 5)]
+    assert [line.partition(" ")[0] for line in lines[2::2]] == ["-m"] * 4

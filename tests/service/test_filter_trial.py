@@ -83,6 +83,24 @@ grep -q 'said on stdin' "$1" && case "$2" in *.envelope.new) exit 0;; esac; exit
     assert trial(path, "--message", "-", text="a: b\n\nsaid on stdin\n")[0] == 1
 
 
+def test_a_local_recipient_gets_its_copy(tmp_path: Path) -> None:
+    (tmp_path / "bob").mkdir()
+
+    status, said, _ = trial(f"deliver:{tmp_path}", "--to-local", "bob")
+
+    assert status == 1
+    assert said[0] == "verdict:  dropped; the client is told 250"
+    assert len(list(tmp_path.glob("bob/new/*"))) == 1
+
+
+def test_local_recipients_stand_beside_others(make: Make) -> None:
+    path = make("""
+grep -q '^X-MailRelay-ToCount: 2' "$2" && grep -q '^X-MailRelay-To-Local: ann' "$2" &&
+grep -q '^X-MailRelay-To-Remote: bob@b.test' "$2" """)
+
+    assert trial(path, "--to-local", "ann", "--to", "bob@b.test")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("spec", "server", "client"),
     [

@@ -1,10 +1,16 @@
 """emailrelay-submit puts the addresses of people in place of names of this host, as cron needs."""
 
+import asyncio
+import json
 import os
 from pathlib import Path
 
 import pytest
+from tests.service.receiving import receiving, settings
 from tests.service.submitting import submit
+
+from emailrelay.dsn_request import RecipientRequest
+from emailrelay.queue.cli import main
 
 CRON = "From: root (Cron Daemon)\nTo: root\nSubject: Cron <root@here> backup\n\nfailed\n"
 ADMIN = "admin@x.test"
@@ -55,3 +61,24 @@ def test_wrong_aliases_are_named_and_the_mail_is_to_be_sent_again(tmp_path: Path
     assert done.returncode == os.EX_TEMPFAIL
     assert "'root': leads to 'ann', which is no address with a domain" in done.stderr
     assert list(tmp_path.glob("*.envelope*")) == []
+
+
+@pytest.mark.parametrize("name", ["root", "ROOT@localhost", "here.test", "r*t@here.test"])
+def test_trace_finds_mail_to_a_name_by_the_name(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cron(tmp_path, name if name == "ROOT@localhost" else "root", ALIASES=f"root={ADMIN}")
+    assert main(["--spool-dir", str(tmp_path), "trace", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["to"] == [ADMIN]
+
+
+async def test_receiver_is_told_the_name_in_whose_place_an_address_stands(tmp_path: Path) -> None:
+    async with receiving(settings()) as running:
+        words = ("--port", str(running.port), "-s", str(tmp_path / "none"), "root", "bob@y.test")
+        environment = {"EMAILRELAY_ALIASES": f"root={ADMIN}"}
+        done = await asyncio.to_thread(submit, *words, text=CRON, environment=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        (kept,) = running.store.mail.kept.values()
+        assert kept.history.dsn.recipients == {
+            ADMIN: RecipientRequest(original="rfc822;root@here.test")
+        }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
+from pwd import getpwuid
 
 import pytest
 from tests.service.submitting import ENVIRONMENT, MESSAGE, command, submit
@@ -89,6 +90,25 @@ def test_octets_in_a_full_name_do_not_stop_the_message(spool: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     read = message_from_bytes(only(spool, "content"), policy=default)
     assert read["From"].addresses[0].display_name == "B\ufffdb"
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [("ann@x.test", "ann@x.test"), ("ann", "ann@h.test"), ("zoë@x.test", "zoë@x.test")],
+)
+def test_added_from_field_names_the_sender_that_was_given(
+    spool: Path, sender: str, expected: str
+) -> None:
+    words = ("-s", str(spool), "--domain", "h.test", "-F", "Ann B", "-f", sender)
+    assert submit(*words, "bob@x.test", text="Subject: x\n\nx\n").returncode == 0
+    assert f'\r\nFrom: "Ann B" <{expected}>\r\n'.encode() in only(spool, "content")
+
+
+def test_added_from_field_names_the_user_if_the_sender_is_the_null_sender(spool: Path) -> None:
+    words = ("-s", str(spool), "--domain", "h.test", "-F", "", "-f", "<>", "bob@x.test")
+    assert submit(*words, text="Subject: x\n\nx\n").returncode == 0
+    user = getpwuid(os.getuid()).pw_name
+    assert f"\r\nFrom: {user}@h.test\r\n".encode() in only(spool, "content")
 
 
 @pytest.mark.parametrize("redirection", ["<&-", "0>/dev/null"])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from emailrelay import history_record
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import DsnRequest, RecipientRequest
 from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope_format import to_xtext
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import (
@@ -29,6 +31,7 @@ from emailrelay.journal import (
 )
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue import time_line
+from emailrelay.queue.reply_group import reply_group
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -102,12 +105,43 @@ def test_entry_of_a_later_version_hides_no_others() -> None:
     assert found.entries == (ACCEPTED,)
 
 
+@given(st.text(st.characters(max_codepoint=126), max_size=200))
+def test_group_of_a_reply_finds_the_messages_that_got_it(text: str) -> None:
+    reply = Reply.of(451, f"4.7.1 {text}")
+    found = message(Attempt(at=1.0, peer="p:25", replies={BOB: reply}))
+    wanted = HistoryQuery(text=reply_group(str(reply)))
+    assert wanted.matches(found)
+    assert wanted.needle in history_record.write(found).lower()
+
+
+@pytest.mark.parametrize(
+    ("original", "text"),
+    [
+        ("rfc822;root", "root"),
+        ("rfc822;root@h.test", "ROOT@h.test"),
+        ("rfc822;ann+2Btag@h.test", "ann+tag@h.test"),
+        ("utf-8;zo\\x{EB}@h.test", "h.test"),
+    ],
+)
+def test_name_that_stood_for_a_recipient_finds_the_message(original: str, text: str) -> None:
+    dsn = DsnRequest(recipients={BOB: RecipientRequest(original=original)})
+    found, wanted = message(ACCEPTED._replace(dsn=dsn)), HistoryQuery(text=text)
+    assert wanted.matches(found)
+    assert wanted.needle in history_record.write(found).lower()
+    assert not wanted.matches(message(ACCEPTED))
+
+
 texts = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() == text)
 
 
-@given(texts, st.sampled_from(["sender", "recipient", "message_id", "user", "client", "reply"]))
+PLACES = ("sender", "recipient", "original", "message_id", "user", "client", "reply")
+
+
+@given(texts, st.sampled_from(PLACES))
 def test_record_of_every_message_that_matches_has_the_needle(text: str, place: str) -> None:
     reply = Reply.of(250, f"before {text} after") if place == "reply" else OK
+    original = f"rfc822;{to_xtext(f'{text}@z.test')}" if place == "original" else ""
+    dsn = DsnRequest(recipients={BOB: RecipientRequest(original=original)})
     found = PastMessage(
         id=ID,
         ended=1.0,
@@ -117,7 +151,7 @@ def test_record_of_every_message_that_matches_has_the_needle(text: str, place: s
         message_id=f"<{text}>" if place == "message_id" else "",
         user=text if place == "user" else "",
         client=text if place == "client" else "",
-        entries=(Attempt(at=1.0, peer="p", replies={BOB: reply}),),
+        entries=(ACCEPTED._replace(dsn=dsn), Attempt(at=1.0, peer="p", replies={BOB: reply})),
     )
     wanted = HistoryQuery(text=text)
     if wanted.matches(found):
@@ -137,6 +171,11 @@ def test_record_of_every_message_that_matches_has_the_needle(text: str, place: s
         ("greylisted", True),
         ("451 4.7.1", True),
         ("452 4.7.1", False),
+        ("451 4.7.1 …listed", True),
+        ("451 ...listed", True),
+        ("…4.7.1…", True),
+        ("listed … 451", False),
+        ("451 4.7.1 …: no", False),
         ("Alice", True),
         ("192.0.2.1", True),
         ("192.0.2", False),

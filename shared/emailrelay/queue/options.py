@@ -130,8 +130,8 @@ def add_trace(parser: CommandLineParser) -> None:
     parser.add_argument(
         "text",
         metavar="ID|ADDRESS|MESSAGE-ID|REPLY",
-        help="A message id, an address or part of one, a Message-ID, a user, or words of a"
-        " server's reply.",
+        help="A message id, an address or part of one, a Message-ID, a user, words of a"
+        " server's reply, or a line of 'list --by reply'.",
     )
     parser.add_argument(
         "--since",

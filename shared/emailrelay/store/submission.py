@@ -7,6 +7,7 @@ All calls block.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address
 from emailrelay.errors import RelayError
 from emailrelay.queue_id import QueueId
@@ -37,7 +38,7 @@ class Submission(ABC):
         """Write the content, whole."""
 
     @abstractmethod
-    def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
+    def commit(self, sender: Address, recipients: tuple[Address, ...], dsn: DsnRequest) -> None:
         """Make the message durable and visible."""
 
     @abstractmethod

@@ -1,10 +1,12 @@
 """The addresses of a submitted message; this host's name completes those without a domain."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest, RecipientRequest
 from emailrelay.envelope import NULL_SENDER, Address
+from emailrelay.envelope_format import to_xtext
 from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
 from emailrelay.submit.message import DataError, Header
 
@@ -34,7 +36,7 @@ def sender(text: str, host: str) -> Address:
     found = _list(text, "the sender", host)
     if len(found) != 1:
         raise DataError(f"the sender: {text!a}: not one address")
-    return found[0]
+    return found[0][1]
 
 
 def recipients(
@@ -42,8 +44,10 @@ def recipients(
     lists: Sequence[tuple[str, str]],
     host: str,
     aliases: "Aliases | None" = None,
-) -> tuple[Address, ...]:
+) -> dict[Address, Address]:
     """Return the recipients of the command line and of the header's fields, each once.
+
+    The value of each is the address that was given: another one if an alias stands for it.
 
     Args:
         texts: the arguments; each may be a list.
@@ -56,8 +60,11 @@ def recipients(
 
     """
     given = [*(("the recipient", text) for text in texts), *lists]
-    found = [address for name, text in given for address in _list(text, name, host, aliases)]
-    unique = tuple(dict.fromkeys(found))
+    unique = dict[Address, Address]()
+    for name, text in given:
+        for mailbox, address in _list(text, name, host):
+            for target in (address,) if aliases is None else _resolved(mailbox, address, aliases):
+                unique.setdefault(target, address)
     if not unique:
         raise DataError("there is no recipient: name one as an argument, or use -t and a To: field")
     if len(unique) > _MOST_RECIPIENTS:
@@ -67,18 +74,25 @@ def recipients(
     return unique
 
 
-def _list(text: str, place: str, host: str, aliases: "Aliases | None" = None) -> list[Address]:
+def named(recipients: Mapping[Address, Address]) -> DsnRequest:
+    """Return the original addresses of recipients that have another one (RFC 3461 section 4.2)."""
+    others = {address: given for address, given in recipients.items() if given != address}
+    if not others:  # nearly always
+        return NO_REQUEST
+    return DsnRequest(
+        recipients={
+            address: RecipientRequest(original=f"rfc822;{to_xtext(given)}")
+            for address, given in others.items()
+        }
+    )
+
+
+def _list(text: str, place: str, host: str) -> list[tuple[Mailbox, Address]]:
     try:
         found = mailboxes(text)
     except AddressListError as error:
         raise DataError(f"{place}: {error}") from error
-    if aliases is None:  # nearly always
-        return [_checked(mailbox, place, host) for mailbox in found]
-    return [
-        address
-        for mailbox in found
-        for address in _resolved(mailbox, _checked(mailbox, place, host), aliases)
-    ]
+    return [(mailbox, _checked(mailbox, place, host)) for mailbox in found]
 
 
 def _resolved(mailbox: Mailbox, address: Address, aliases: "Aliases") -> tuple[Address, ...]:

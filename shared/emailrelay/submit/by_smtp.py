@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address
 from emailrelay.errors import RelayError, reason_of
 
@@ -47,8 +48,14 @@ class TakenInPart(RelayError):
         self.missed = missed
 
 
-def send(port: int, sender: Address, recipients: Sequence[Address], content: bytes) -> None:
-    """Send a message to all recipients.
+def send(
+    port: int,
+    sender: Address,
+    recipients: Sequence[Address],
+    content: bytes,
+    dsn: DsnRequest,
+) -> None:
+    """Send a message to all recipients; ``dsn`` tells their original addresses.
 
     Raises:
         NotTaken: the receiver refused, or there is none (``ReceiverNotReached``); no recipient gets
@@ -59,7 +66,8 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
     taken: list[Address] = []
     try:
         with _session(port) as server:
-            transactions = _Transactions(server, _parameters(server, sender, recipients, content))
+            parameters = _parameters(server, sender, recipients, content)
+            transactions = _Transactions(server, parameters, dsn)
             for batch in transactions.agreed(recipients):
                 transactions.finish(content)
                 taken += batch
@@ -109,9 +117,10 @@ def _quit(server: SMTP) -> None:
 class _Transactions:
     """The mail transactions of a session."""
 
-    def __init__(self, server: SMTP, parameters: str) -> None:
+    def __init__(self, server: SMTP, parameters: str, dsn: DsnRequest) -> None:
         self._server = server
         self._mail = f"MAIL FROM:{parameters}"
+        self._dsn = dsn if server.has_extn("DSN") else NO_REQUEST
 
     def agreed(self, recipients: Sequence[Address]) -> Iterator[Sequence[Address]]:
         """Yield the recipients of each transaction, which then waits for the content.
@@ -151,7 +160,9 @@ class _Transactions:
         self._command(self._mail)
         refused: dict[Address, tuple[int, str]] = {}
         for count, address in enumerate(recipients):
-            code, text = self._ask(f"RCPT TO:<{address}>")
+            original = self._dsn.of(address).original
+            asked = f" ORCPT={original}" if original else ""
+            code, text = self._ask(f"RCPT TO:<{address}>{asked}")
             if 200 <= code <= 299:
                 continue
             if count > len(refused) and _is_full(code, text):

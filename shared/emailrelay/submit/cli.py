@@ -179,7 +179,7 @@ def _put(arguments: Arguments, place: str, fallback: str | None, mail: Mail) -> 
     submission = begin_submission(place, _new_ids(), fallback)
     try:
         submission.write(mail.content(submission.id))
-        submission.commit(mail.sender, mail.recipients)
+        submission.commit(mail.sender, mail.recipients, mail.dsn)
     except BaseException:  # an interrupt, too: the message has not been acknowledged yet
         submission.discard()
         raise
@@ -200,7 +200,8 @@ def _send(mail: Mail, port: int, why: str) -> int:
 
     message_id = _new_ids()()
     try:
-        by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
+        content = b"".join(mail.content(message_id))
+        by_smtp.send(port, mail.sender, mail.recipients, content, mail.dsn)
     except by_smtp.ReceiverNotReached as error:
         return print_errors(PROGRAM, f"{why}, and {error}; {_WAYS}", status=os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:

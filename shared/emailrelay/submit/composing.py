@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address
 from emailrelay.errors import ConfigError
 from emailrelay.submit import addresses, message
@@ -27,11 +28,13 @@ class Mail(NamedTuple):
 
     sender: Address
     recipients: tuple[Address, ...]
+    dsn: DsnRequest
+    """The names in whose place recipients stand, for notices and the history."""
     header: Header
     body: Iterable[bytes]
     host: str
     address: str
-    """The user's address, for a missing ``From:``."""
+    """The address for a missing ``From:``."""
     full_name: str
 
     def content(self, message_id: str) -> Iterator[bytes]:
@@ -72,18 +75,21 @@ def compose(
     header, begun = message.take_header(lines)
     host = _host(arguments.domain or domain)
     user, full_name = _account()
-    address = f"{addresses.local_part(user)}@{host}"
+    address = Address(f"{addresses.local_part(user)}@{host}")
+    sender = address if arguments.sender is None else addresses.sender(arguments.sender, host)
     fields = header.recipient_fields() if arguments.from_header else []
     kept = header.without(b"bcc", b"resent-bcc")
+    recipients = addresses.recipients(
+        arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
+    )
     return Mail(
-        sender=addresses.sender(address if arguments.sender is None else arguments.sender, host),
-        recipients=addresses.recipients(
-            arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
-        ),
+        sender=sender,
+        recipients=tuple(recipients),
+        dsn=addresses.named(recipients),
         header=addresses.qualified(kept, host),
         body=message.body(chain(begun, lines)),
         host=host,
-        address=address,
+        address=sender or address,
         full_name=full_name if arguments.full_name is None else arguments.full_name,
     )
 

@@ -55,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         wrong = f"{asked.message}: cannot be read: {error.strerror}"
         return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
+    named = asked.remote + asked.local
     envelope = Envelope(
         sender=Address(asked.sender),
-        to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
+        to_local=tuple(map(Address, asked.local)),
+        to_remote=tuple(map(Address, asked.remote if named else ["you@example.net"])),
         client="127.0.0.1",
     )
     found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
@@ -133,10 +135,19 @@ def parser() -> CommandLineParser:
     )
     parser.add_argument(
         "--to",
-        dest="recipients",
+        dest="remote",
         metavar="ADDRESS",
         action="append",
+        default=[],
         help="A recipient. Repeatable. [you@example.net]",
+    )
+    parser.add_argument(
+        "--to-local",
+        dest="local",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="A recipient that is a mailbox of this host, as an address verifier says. Repeatable.",
     )
     parser.add_argument(
         "--timeout",

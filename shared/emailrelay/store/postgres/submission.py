@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from emailrelay import envelope_format, journal, message_id
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
@@ -52,7 +53,7 @@ class PostgresSubmission(Submission):
         """See ``Submission.write``."""
         self._content = b"".join(pieces)
 
-    def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
+    def commit(self, sender: Address, recipients: tuple[Address, ...], dsn: DsnRequest) -> None:
         """See ``Submission.commit``."""
         content = self._content
         crc32 = zlib.crc32(content)
@@ -64,7 +65,7 @@ class PostgresSubmission(Submission):
             message_id=message_id.of_content(content),
         )
         accepted = Accepted(
-            at=self._database.clock(), stage=self._stage, length=len(content), crc32=crc32
+            at=self._database.clock(), stage=self._stage, length=len(content), crc32=crc32, dsn=dsn
         )
         message = NewMessage(
             id=to_uuid(self.id),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from emailrelay import message_id
 from emailrelay.acceptance import Accepted
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
@@ -47,7 +48,7 @@ class SpoolSubmission(Submission):
                 self._beginning += piece
             self._pair.write(piece)
 
-    def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
+    def commit(self, sender: Address, recipients: tuple[Address, ...], dsn: DsnRequest) -> None:
         """See ``Submission.commit``. The message belongs to the spool's group from here."""
         envelope = Envelope(
             sender=sender,
@@ -58,7 +59,9 @@ class SpoolSubmission(Submission):
         )
         stage = entrance.get(self._spool)
         pair = self._pair
-        accepted = Accepted(at=time.time(), stage=stage, length=pair.length, crc32=pair.crc32)
+        accepted = Accepted(
+            at=time.time(), stage=stage, length=pair.length, crc32=pair.crc32, dsn=dsn
+        )
         self._hand_over()
         pair.seal(envelope, accepted)
         pair.sync()
