@@ -58,6 +58,18 @@ class ClientChannel:
         await self.wire.receive(take, most)
         self.go_on(Phase.WRITING)
 
+    def expect(self, take: Callable[[memoryview], bool]) -> None:
+        """Send pending replies and begin to receive content: see ``ClientWire.expect``."""
+        self.send_replies()
+        self.limits.phase = Phase.RECEIVING
+        self.limits.progress()
+        self.wire.expect(take)
+
+    def rest(self) -> None:
+        """Leave the next command to the transport's callback; no task is needed until then."""
+        self.limits.phase = Phase.LISTENING
+        self.limits.progress()
+
     async def encrypt(self, context: ssl.SSLContext, first: Reply | None) -> ssl.SSLObject:
         """Send ``first``, if any, and shake hands.
 
