@@ -156,9 +156,10 @@ class ClientWire(SMTP):
         self._link.write(octets)
 
     def write_last(self, octets: bytes) -> None:
-        """Send octets and close the connection behind them."""
-        self._link.write(octets)
-        self._link.close()
+        """Send octets and close the connection behind them, unless it is closed already."""
+        if not self._link.is_closing():
+            self._link.write(octets)
+            self._link.close()
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the replies."""
