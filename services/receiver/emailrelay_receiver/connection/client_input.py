@@ -71,9 +71,8 @@ class ClientInput:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    @property
-    def empty(self) -> bool:
-        """True if nothing is here to be read, not even the end."""
+    def is_empty(self) -> bool:
+        """Return whether nothing is here to be read, not even the end."""
         return not self._buffer and not self.ended
 
     def whole_line(self, octets: bytes | memoryview) -> bytes | None:

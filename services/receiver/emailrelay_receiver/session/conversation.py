@@ -117,30 +117,31 @@ class Conversation:
         if self._context.rules.at_once and not self._dialogue.standing.encrypted:
             await self._encrypt()
             self._channel.reply(Reply(220, self._context.greeting))
-        goes_on = True
-        while goes_on and (self._decided or not self._context.closing):
-            if self._decided or not self._channel.wire.input.empty:
-                goes_on = await self._answer_next()
-                continue
+        while self._decided or not self._context.closing:
+            if self._decided or not self._channel.wire.input.is_empty():
+                if await self._answer_next():
+                    continue
+                await self._channel.flush()
+                return False
             await self._channel.flush()
-            if self._channel.wire.input.empty and not self._context.closing:
+            if self._channel.wire.input.is_empty() and not self._context.closing:
                 self._channel.rest()
                 return True
-        if goes_on:
-            self._channel.reply(CLOSING_DOWN)
+        self._channel.reply(CLOSING_DOWN)
         await self._channel.flush()
         return False
 
     async def _answer_next(self) -> bool:
         """Carry out the next command and add the reply; return whether the session goes on."""
-        decided, self._decided = self._decided, None
-        try:
-            line = await self._channel.line() if decided is None else decided[0]
-        except LineTooLong as error:
-            skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
-            return self._reply(b"", skipped)
+        (line, decided), self._decided = self._decided or (None, None), None
+        if line is None:
+            try:
+                line = await self._channel.line()
+            except LineTooLong as error:
+                skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
+                return self._reply(b"", skipped)
         mail = self._dialogue.mail  # content ends the transaction
-        return self._reply(line, await self._carry_out(line, decided and decided[1]), mail)
+        return self._reply(line, await self._carry_out(line, decided), mail)
 
     async def _carry_out(
         self, line: bytes, decided: Outcome | None
