@@ -126,14 +126,18 @@ class ClientWire(SMTP):
         self._take: Callable[[memoryview], bool] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._serving: asyncio.Task[None] | None = None
-        """Kept here, as the loop keeps no task alive."""
+        """The task at work, kept here, as the loop keeps no task alive."""
 
     # For the session.
 
     def start(self) -> None:
         """Start the session's task, unless it is at work or the session is over."""
-        if not self._works and not self.over:
+        if self._serving is None and not self.over:
             self._serving = self.loop.create_task(self._user.serve())
+
+    def rest(self) -> None:
+        """Need no task, until the client's next command: the last act of one that goes on."""
+        self._serving = None
 
     def info(self, name: str) -> Any:
         """Give what the transport knows: ``peername``, ``socket``, ``ssl_object``."""
@@ -243,7 +247,7 @@ class ClientWire(SMTP):
             return
         if self.over:
             return
-        line = None if self._works else self.input.whole_line(octets)
+        line = None if self._serving else self.input.whole_line(octets)
         if line is None or not self._user.command(line):
             self.input.feed(octets)
             self.start()
@@ -260,10 +264,6 @@ class ClientWire(SMTP):
         self._user.disconnected()
 
     # Inside.
-
-    @property
-    def _works(self) -> bool:
-        return self._serving is not None and not self._serving.done()
 
     def _pass_content(
         self, take: Callable[[memoryview], bool], taken: asyncio.Future[None], octets: memoryview

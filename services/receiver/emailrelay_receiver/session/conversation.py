@@ -92,14 +92,12 @@ class Conversation:
         except Exception:  # noqa: BLE001 - the task repeats it, and reports the error
             return False
         if isinstance(outcome, Reply) and outcome.code < 400:
-            channel.reply(outcome)
-            channel.send_replies()
+            channel.answer(outcome)
         elif isinstance(outcome, Lines):
             self._reply_lines(outcome)
             channel.send_replies()
         elif isinstance(outcome, Goodbye) and outcome.reply.code < 400:
-            channel.reply(outcome.reply)
-            channel.send_replies()
+            channel.answer(outcome.reply)
             self._end()
         else:
             self._decided = line, outcome
