@@ -1,6 +1,7 @@
 """The event loop of one process, with its signals."""
 
 import asyncio
+import gc
 import importlib.util
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ def run_in_loop(
 ) -> int:
     """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
     sys.setswitchinterval(_SWITCH)
+    # What is loaded by now stays: each full garbage collection would look through it, in vain.
+    gc.freeze()
 
     async def main() -> int:
         signals = Signals()

@@ -58,6 +58,19 @@ class ClientChannel:
         await self.wire.receive(take, most)
         self.go_on(Phase.WRITING)
 
+    def expect(self, take: Callable[[memoryview], bool]) -> None:
+        """Send pending replies and begin to receive content: see ``ClientWire.expect``."""
+        self.send_replies()
+        self.limits.phase = Phase.RECEIVING
+        self.limits.progress()
+        self.wire.expect(take)
+
+    def rest(self) -> None:
+        """Leave the next command to the transport's callback: see ``ClientWire.rest``."""
+        self.limits.phase = Phase.LISTENING
+        self.limits.progress()
+        self.wire.rest()
+
     async def encrypt(self, context: ssl.SSLContext, first: Reply | None) -> ssl.SSLObject:
         """Send ``first``, if any, and shake hands.
 
@@ -103,6 +116,10 @@ class ClientChannel:
         self._replies += f"{line}\r\n".encode()
         if self.log.shows_lines:
             self.log.sent(line)
+
+    def answer(self, reply: Reply) -> None:
+        """Send a reply of one line, while none waits and no line is logged."""
+        self.wire.write(f"{reply}\r\n".encode())
 
     async def flush(self) -> None:
         """Send pending replies in one piece, and wait until the client has taken enough of them."""

@@ -29,7 +29,6 @@ class ClientInput:
         "_paused",
         "_transport",
         "_waiter",
-        "awaits_line",
         "ended",
         "error",
         "gone",
@@ -40,8 +39,6 @@ class ClientInput:
         """Done when the client has closed its side, the connection broke, or after ``give_up``."""
         self.error: Exception | None = None
         """The error that broke the connection, if any."""
-        self.awaits_line = False
-        """The task waits for a line, and not for the rest of one that is too long."""
         self._loop = loop
         self._buffer = bytearray()
         self.ended = False
@@ -74,9 +71,13 @@ class ClientInput:
         if not self.gone.done():
             self.gone.set_result(None)
 
+    def is_empty(self) -> bool:
+        """Return whether nothing is here to be read, not even the end."""
+        return not self._buffer and not self.ended
+
     def whole_line(self, octets: bytes | memoryview) -> bytes | None:
-        """Return the line in ``octets`` if the task waits for one and they are exactly one line."""
-        if not self.awaits_line or self._buffer or len(octets) > LIMIT:
+        """Return the line in ``octets`` if nothing is here before, and they are exactly one line."""
+        if self._buffer or len(octets) > LIMIT:
             return None
         data = bytes(octets)
         return _line(data) if data.find(b"\n") == len(data) - 1 else None
@@ -101,16 +102,11 @@ class ClientInput:
 
         """
         end = searched = 0
-        self.awaits_line = True
-        try:
-            while (end := self._buffer.find(b"\n", searched)) < 0:
-                searched = len(self._buffer)
-                if searched > LIMIT:
-                    self.awaits_line = False
-                    await self._skip_line()
-                await self._wait()
-        finally:
-            self.awaits_line = False
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            if searched > LIMIT:
+                await self._skip_line()
+            await self._wait()
         return self._take_line(end)
 
     def take(self, most: int) -> bytes:

@@ -8,8 +8,9 @@ reasons (aiosmtpd 1.4.6):
 * Octets go into one buffer that all connections share. From there a command line goes to the
   dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by
   line into memory.
-* The session's task runs ``serve``. aiosmtpd answers errors of ours with 500 and their text.
-* The task learns by reading that the client has gone. aiosmtpd cancels it, and a commit in it.
+* A task runs the session's ``serve`` only while there is something to wait for, and not while the
+  client is silent. aiosmtpd answers errors of ours with 500 and their text.
+* The session learns by reading that the client has gone. aiosmtpd cancels it, and a commit in it.
 * TLS starts by ``loop.start_tls``. aiosmtpd uses a private class of asyncio that uvloop lacks.
 """
 
@@ -32,15 +33,15 @@ class WireUser(Protocol):
     """The session, as its connection sees it."""
 
     def connected(self) -> None:
-        """Note that the connection is made; ``serve`` follows."""
+        """Greet the client: the connection is made."""
         ...
 
     async def serve(self) -> None:
-        """Serve the client; the connection's task."""
+        """Serve the client as far as its octets have arrived; the connection's task."""
         ...
 
     def command(self, line: bytes) -> bool:
-        """Answer a command at once; False: leave it to ``serve``."""
+        """Answer a command at once, or start the task for it; False: let the task read it."""
         ...
 
     def disconnected(self) -> None:
@@ -115,6 +116,8 @@ class ClientWire(SMTP):
         self.inlet = Inlet(self)
         """The protocol for the transport."""
         self.heard_anything = False
+        self.over = False
+        """The session has ended; nothing more is read, and no task starts."""
         self.last_content = 0.0
         """The time at which content last arrived, by the loop's clock."""
         self._user = user
@@ -123,9 +126,18 @@ class ClientWire(SMTP):
         self._take: Callable[[memoryview], bool] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._serving: asyncio.Task[None] | None = None
-        """Kept here, as the loop keeps no task alive."""
+        """The task at work, kept here, as the loop keeps no task alive."""
 
     # For the session.
+
+    def start(self) -> None:
+        """Start the session's task, unless it is at work or the session is over."""
+        if self._serving is None and not self.over:
+            self._serving = self.loop.create_task(self._user.serve())
+
+    def rest(self) -> None:
+        """Need no task, until the client's next command: the last act of one that goes on."""
+        self._serving = None
 
     def info(self, name: str) -> Any:
         """Give what the transport knows: ``peername``, ``socket``, ``ssl_object``."""
@@ -148,9 +160,10 @@ class ClientWire(SMTP):
         self._link.write(octets)
 
     def write_last(self, octets: bytes) -> None:
-        """Send octets and close the connection behind them."""
-        self._link.write(octets)
-        self._link.close()
+        """Send octets and close the connection behind them, unless it is closed already."""
+        if not self._link.is_closing():
+            self._link.write(octets)
+            self._link.close()
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the replies."""
@@ -176,14 +189,23 @@ class ClientWire(SMTP):
             Exception: raised by ``take``.
 
         """
-        early = self.input.take(most)
-        if early and not take(memoryview(early)):
-            return
+        if self._taken is None:
+            early = self.input.take(most)
+            if early and not take(memoryview(early)):
+                return
+        taken = self._taken or self.expect(take)
+        try:
+            await taken
+        finally:
+            self._take = self._taken = None
+
+    def expect(self, take: Callable[[memoryview], bool]) -> asyncio.Future[None]:
+        """Begin to ``receive``, when no octets wait: the task starts when all has been taken."""
         self._take, self._taken = take, self.loop.create_future()
         self.last_content = self.loop.time()
-        if not self.input.ended:
-            await self._taken
-        self._take = self._taken = None
+        if self.input.ended:
+            self._end(None)
+        return self._taken
 
     def stop_reading(self) -> bytes:
         """Read no more from the client; return the octets that have arrived."""
@@ -215,7 +237,6 @@ class ClientWire(SMTP):
         # asyncio.
         self._link = cast("asyncio.Transport", transport)
         self.input.read_from(self._link)
-        self._serving = self.loop.create_task(self._user.serve())
         self._user.connected()
 
     def received(self, octets: memoryview) -> None:
@@ -224,9 +245,12 @@ class ClientWire(SMTP):
         if self._take is not None and self._taken is not None:
             self._pass_content(self._take, self._taken, octets)
             return
-        line = self.input.whole_line(octets)
+        if self.over:
+            return
+        line = None if self._serving else self.input.whole_line(octets)
         if line is None or not self._user.command(line):
             self.input.feed(octets)
+            self.start()
 
     def ended(self) -> bool:
         """Note that the client sends no more; return whether it can still get replies."""
@@ -249,14 +273,15 @@ class ClientWire(SMTP):
             if take(octets):
                 return
         except Exception as error:  # noqa: BLE001 - the session's task raises it
-            self._take = None
             taken.set_exception(error)
-            return
+        else:
+            taken.set_result(None)
         self._take = None
-        taken.set_result(None)
+        self.start()
 
     def _end(self, error: Exception | None) -> None:
         self.input.end(error)
         if self._take is not None and self._taken is not None:
             self._take = None
             self._taken.set_result(None)
+        self.start()

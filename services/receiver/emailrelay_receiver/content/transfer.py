@@ -28,7 +28,7 @@ _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try ag
 class ContentTransfer:
     """Receives the messages of one session."""
 
-    __slots__ = ("_channel", "_context", "_dialogue", "chunked", "session_name")
+    __slots__ = ("_begun", "_channel", "_context", "_dialogue", "chunked", "session_name")
 
     def __init__(
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
@@ -40,13 +40,21 @@ class ContentTransfer:
         """The name under which the forwarder keeps a connection for this session."""
         self.chunked: tuple[ChunkReader, IncomingMessage] | None = None
         """The message of which chunks have arrived, and more are to come."""
+        self._begun: tuple[DotReader, IncomingMessage] | None = None
+        """The message for which ``data`` comes next."""
 
-    async def data(self) -> Reply | Goodbye:
-        """Receive a message that ends with a dot."""
+    def begin_data(self) -> tuple[DotReader, IncomingMessage]:
+        """Ask for a message that ends with a dot; ``data`` comes next."""
         reader = DotReader()
+        self._begun = reader, self._message(reader)
         self._channel.reply(_GO_AHEAD)
         self._channel.limits.begin_content()
-        message = self._message(reader)
+        return self._begun
+
+    async def data(self) -> Reply | Goodbye:
+        """Receive a message that ends with a dot, begun already or not."""
+        reader, message = self._begun or self.begin_data()
+        self._begun = None
         try:
             while reader.rest is None:
                 await self._channel.receive(message.take, CHUNK)
@@ -90,11 +98,12 @@ class ContentTransfer:
                 await message.drop()
 
     async def drop(self) -> None:
-        """End the transaction, and discard a message whose last chunk has not arrived."""
-        chunked, self.chunked = self.chunked, None
+        """End the transaction, and discard a message that has not arrived as a whole."""
+        parts, self.chunked, self._begun = (self.chunked, self._begun), None, None
         self._dialogue.end_of_mail()
-        if chunked is not None:
-            await chunked[1].drop()
+        for part in parts:
+            if part is not None:
+                await part[1].drop()
 
     async def tidy(self) -> None:
         """Drop the begun message if the last command has ended its transaction."""

@@ -99,7 +99,8 @@ def _ehlo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
         "SMTPUTF8",
     ]
     words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING"]
-    words = [line for line in words if line.partition(" ")[0].lower() not in dialogue.offer.without]
+    if without := dialogue.offer.without:
+        words = [line for line in words if line.partition(" ")[0].lower() not in without]
     if dialogue.can_start_tls:
         words.append("STARTTLS")
     if mechanisms := dialogue.mechanisms():

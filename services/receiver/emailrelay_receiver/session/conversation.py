@@ -1,6 +1,7 @@
 """The conversation with one client: carry out the outcome of each command, one after the other."""
 
 import ssl
+from collections.abc import Callable
 from typing import assert_never
 
 from emailrelay.reply import Reply
@@ -39,81 +40,113 @@ class Conversation:
     """Commands in, replies out."""
 
     __slots__ = (
-        "_awaits_command",
         "_channel",
         "_context",
         "_decided",
         "_dialogue",
+        "_end",
         "address_check",
         "content",
     )
 
     def __init__(
-        self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
+        self,
+        context: ReceiverContext,
+        channel: ClientChannel,
+        dialogue: SmtpDialogue,
+        end: Callable[[], None],
     ) -> None:
+        """``end`` is called at the end of a session that needs no task for it."""
         self.content = ContentTransfer(context, channel, dialogue)
         self.address_check = AddressCheck(context, channel, dialogue, self.content.session_name)
         self._context = context
         self._channel = channel
         self._dialogue = dialogue
-        self._awaits_command = False
-        self._decided: Outcome | None = None
-        """The outcome of the line that the task is about to read."""
+        self._end = end
+        self._decided: tuple[bytes, Outcome] | None = None
+        """A line that the task need not read, and its outcome."""
+
+    def greet(self) -> None:
+        """Greet the client; a connection that is encrypted at once needs the task for that."""
+        if self._context.rules.at_once:
+            self._channel.wire.start()
+        else:
+            self._channel.reply(Reply(220, self._context.greeting))
+            self._channel.send_replies()
+            self._channel.rest()
 
     def answer_at_once(self, line: bytes) -> bool:
-        """See ``WireUser.command``. Waking the task costs more than the reply."""
+        """See ``WireUser.command``. A task costs more than the reply."""
         channel = self._channel
-        waits = not self._awaits_command or self.content.chunked or channel.wire.unsent
-        if waits or channel.left or self._context.closing or channel.log.shows_lines:
+        if self.content.chunked or channel.wire.unsent or channel.left:
             return False
-        if not channel.limits.heard():
+        if self._context.closing or channel.log.shows_lines or not channel.limits.heard():
             return False
         try:
             outcome = hear(self._dialogue, line)
+            if isinstance(outcome, ReceiveContent):
+                _, message = self.content.begin_data()
+                channel.expect(message.take)
+                self._decided = line, outcome
+                return True
         except Exception:  # noqa: BLE001 - the task repeats it, and reports the error
             return False
         if isinstance(outcome, Reply) and outcome.code < 400:
-            channel.reply(outcome)
+            channel.answer(outcome)
         elif isinstance(outcome, Lines):
             self._reply_lines(outcome)
+            channel.send_replies()
+        elif isinstance(outcome, Goodbye) and outcome.reply.code < 400:
+            channel.answer(outcome.reply)
+            self._end()
         else:
-            self._decided = outcome
-            return False
-        channel.send_replies()
+            self._decided = line, outcome
+            channel.wire.start()
         return True
 
-    async def run(self) -> None:
-        """Greet the client, and serve it until one side ends the session.
+    async def run(self) -> bool:
+        """Answer what has arrived; return whether the session goes on: more commands may come.
 
         Raises:
             EOFError, OSError: the client has gone, or the session was told to end.
 
         """
-        if self._context.rules.at_once:
+        self._channel.go_on(Phase.WORKING)
+        if self._context.rules.at_once and not self._dialogue.standing.encrypted:
             await self._encrypt()
-        self._channel.reply(Reply(220, self._context.greeting))
-        goes_on = True
-        while goes_on and not self._context.closing:
+            self._channel.reply(Reply(220, self._context.greeting))
+        while self._decided or not self._context.closing:
+            if self._decided or not self._channel.wire.input.is_empty():
+                if await self._answer_next():
+                    continue
+                await self._channel.flush()
+                return False
+            await self._channel.flush()
+            if self._channel.wire.input.is_empty() and not self._context.closing:
+                self._channel.rest()
+                return True
+        self._channel.reply(CLOSING_DOWN)
+        await self._channel.flush()
+        return False
+
+    async def _answer_next(self) -> bool:
+        """Carry out the next command and add the reply; return whether the session goes on."""
+        (line, decided), self._decided = self._decided or (None, None), None
+        if line is None:
             try:
-                self._awaits_command = True
-                try:
-                    line = await self._channel.line()
-                finally:
-                    self._awaits_command = False
+                line = await self._channel.line()
             except LineTooLong as error:
                 skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
-                goes_on = self._reply(b"", skipped)
-            else:
-                mail = self._dialogue.mail  # content ends the transaction
-                goes_on = self._reply(line, await self._carry_out(line), mail)
-        if goes_on:
-            self._channel.reply(CLOSING_DOWN)
-        await self._channel.flush()
+                return self._reply(b"", skipped)
+        mail = self._dialogue.mail  # content ends the transaction
+        return self._reply(line, await self._carry_out(line, decided), mail)
 
-    async def _carry_out(self, line: bytes) -> Reply | Lines | Goodbye | None:
+    async def _carry_out(
+        self, line: bytes, decided: Outcome | None
+    ) -> Reply | Lines | Goodbye | None:
         """Do what a command leads to; return what is still to be said, None: nothing."""
         try:
-            outcome = await self._do(self._decide(line))
+            outcome = await self._do(self._decide(line) if decided is None else decided)
             if self.content.chunked is not None:
                 await self.content.tidy()
         except (EOFError, ConnectionError, ssl.SSLError):
@@ -129,9 +162,6 @@ class Conversation:
 
     def _decide(self, line: bytes) -> Outcome:
         """Return what a command line leads to."""
-        known, self._decided = self._decided, None
-        if known is not None:
-            return known
         if self._channel.limits.lasts_too_long:
             return Goodbye(LASTED)
         return hear(self._dialogue, line)

@@ -63,7 +63,7 @@ class SmtpSession:
         )
         self._limits = TimeLimits(context.timeouts, self.wire.loop.time, self._is_sender)
         self._channel = ClientChannel(self.wire, self._limits, self._log)
-        self._conversation = Conversation(context, self._channel, self._dialogue)
+        self._conversation = Conversation(context, self._channel, self._dialogue, self._end)
         self.command = self._conversation.answer_at_once
         """See ``WireUser.command``."""
 
@@ -74,27 +74,32 @@ class SmtpSession:
         timeouts = self._context.timeouts
         self._channel.begin(min(timeouts.first_mail, timeouts.session))
         self._on_connected(self)
-
-    async def serve(self) -> None:
-        """See ``WireUser.serve``."""
+        goes_on = False
         try:
             identify(self.wire, self._log, self._standing, path=self._path)
             refusal = refusal_of(self._context, self._standing) or self._enter()
-            if refusal is not None:
-                await self._turn_away(refusal)
-                return
-            try:
-                await self._conversation.run()
-            finally:
-                self._context.admission.leave(self)
+            if refusal is None:
+                self._conversation.greet()
+                goes_on = True
+            else:
+                self._turn_away(refusal)
         except (EOFError, OSError) as error:
             self._gone(error)
         finally:
-            await self._conversation.content.drop()
-            self.wire.close()
-            # Closing waits until the client has read the replies; the timer ends that.
-            self._limits.phase = Phase.LISTENING
-            self._on_ended(self)
+            if not goes_on:
+                self._end()
+
+    async def serve(self) -> None:
+        """See ``WireUser.serve``."""
+        goes_on = False
+        try:
+            goes_on = await self._conversation.run()
+        except (EOFError, OSError) as error:
+            self._gone(error)
+        finally:
+            if not goes_on:
+                await self._conversation.content.drop()
+                self._end()
 
     def disconnected(self) -> None:
         """See ``WireUser.disconnected``."""
@@ -154,11 +159,20 @@ class SmtpSession:
             favoured=is_favoured(self._context, self._standing),
         )
 
-    async def _turn_away(self, refusal: Reply) -> None:
+    def _turn_away(self, refusal: Reply) -> None:
         self._log.refused("CONNECT", refusal)
         if not self._context.rules.at_once:
             self._channel.reply(refusal)
-            await self._channel.flush()
+            self._channel.send_replies()
+
+    def _end(self) -> None:
+        """End the session, when no message is under way."""
+        self.wire.over = True
+        self._context.admission.leave(self)
+        self.wire.close()
+        # Closing waits until the client has read the replies; the timer ends that.
+        self._limits.phase = Phase.LISTENING
+        self._on_ended(self)
 
     def _gone(self, error: EOFError | OSError) -> None:
         if self._channel.left:
