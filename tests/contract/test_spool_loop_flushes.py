@@ -112,10 +112,10 @@ async def test_jobs_wait_while_the_most_flushes_are_under_way(
     begun, real = list[int](), KernelSyncs.begin
 
     def begin(
-        kernel: KernelSyncs, files: Sequence[int], key: int, *, data: bool
+        kernel: KernelSyncs, key: int, files: Sequence[int], directories: Sequence[int] = ()
     ) -> list[OSError | None]:
         begun.append(len(files))
-        return real(kernel, files, key, data=data)
+        return real(kernel, key, files, directories)
 
     async with syncer_on(tmp_path) as syncer:
         await syncer.run(_new_files(tmp_path, 1), ())
