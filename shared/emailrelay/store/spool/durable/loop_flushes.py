@@ -119,12 +119,12 @@ class LoopFlushes:
                     begun.append(target)
         first, self._key = self._key, self._key + len(begun)
         refused = kernel.begin(first, written, flush.opened)
-        for key, (target, error) in enumerate(zip(begun, refused, strict=True), first):
-            if error is None:
+        for key, (target, refusal) in enumerate(zip(begun, refused, strict=True), first):
+            if refusal is None:
                 self._under_way[key] = flush, target
                 flush.left += 1
             else:
-                flush.failed[target] = error
+                flush.failed[target] = refusal
         if not flush.left:
             self._end(flush)
 
