@@ -64,20 +64,6 @@ async def test_files_and_directory_are_synced_without_a_thread(tmp_path: Path) -
         assert threading.active_count() == before
 
 
-async def test_threads_sync_for_a_single_client_and_the_kernel_for_several(tmp_path: Path) -> None:
-    def threads() -> int:
-        return sum(thread.name.startswith("flush") for thread in threading.enumerate())
-
-    (file,) = _new_files(tmp_path, 1)
-    async with syncer_on(tmp_path) as syncer:
-        for _ in range(20):
-            await asyncio.gather(syncer.run((file,), ()), syncer.run((file,), ()))
-        assert threads() == 0
-        for _ in range(20):
-            await syncer.run((file,), ())
-        assert threads() == 1
-
-
 async def test_only_the_job_whose_file_failed_hears_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,10 +112,10 @@ async def test_jobs_wait_while_the_most_flushes_are_under_way(
     begun, real = list[int](), KernelSyncs.begin
 
     def begin(
-        kernel: KernelSyncs, files: Sequence[int], key: int, *, data: bool
+        kernel: KernelSyncs, key: int, files: Sequence[int], directories: Sequence[int] = ()
     ) -> list[OSError | None]:
         begun.append(len(files))
-        return real(kernel, files, key, data=data)
+        return real(kernel, key, files, directories)
 
     async with syncer_on(tmp_path) as syncer:
         await syncer.run(_new_files(tmp_path, 1), ())

@@ -69,7 +69,7 @@ class KernelSyncs:
     def _try(self) -> None:
         """Refuse a kernel or a sandbox that does not do all this."""
         nameless = linux.nameless_file("trial")
-        begun = self.begin((nameless,), 0, data=True) == [None]
+        begun = self.begin(0, (nameless,)) == [None]
         os.close(nameless)
         if begun:
             waiting = select.poll()
@@ -79,27 +79,30 @@ class KernelSyncs:
             self.close()
             raise _missing()
 
-    def begin(self, files: Sequence[int], key: int, *, data: bool) -> list[OSError | None]:
-        """Begin to sync open files; return an error for each one that cannot be begun.
+    def begin(
+        self, key: int, files: Sequence[int], directories: Sequence[int] = ()
+    ) -> list[OSError | None]:
+        """Begin to sync the data of open files, and directories; return an error for each refused.
 
-        The files have the keys ``key``, ``key + 1`` and so on. ``data``: see ``files.sync_data``.
+        They have the keys ``key``, ``key + 1`` and so on. Data: see ``files.sync_data``.
         """
+        syncs = [(file, _FDATASYNC) for file in files]
+        syncs += [(directory, _FSYNC) for directory in directories]
         refused: list[OSError | None] = []
-        for first in range(0, len(files), _AT_ONCE):
-            refused += self._begin(files[first : first + _AT_ONCE], key + first, data=data)
+        for first in range(0, len(syncs), _AT_ONCE):
+            refused += self._begin(key + first, syncs[first : first + _AT_ONCE])
         return refused
 
-    def _begin(self, files: Sequence[int], key: int, *, data: bool) -> list[OSError | None]:
-        command = _FDATASYNC if data else _FSYNC
-        for number, file in enumerate(files):
+    def _begin(self, key: int, syncs: Sequence[tuple[int, int]]) -> list[OSError | None]:
+        for number, (file, command) in enumerate(syncs):
             _REQUEST.pack_into(
                 *(self._requests, number * _REQUEST.size),
                 *(key + number, 0, 0, command, 0, file, 0, 0, 0, 0, _TELL, self.ends),
             )
         refused: list[OSError | None] = []
-        while len(refused) < len(files):
+        while len(refused) < len(syncs):
             rest = ctypes.byref(self._addresses, len(refused) * ctypes.sizeof(ctypes.c_void_p))
-            count = ctypes.c_long(len(files) - len(refused))
+            count = ctypes.c_long(len(syncs) - len(refused))
             begun = self._call(self._submit, self._context, count, rest)
             # The kernel stops at a file that it refuses. The next call begins with it and tells why.
             refused += [None] * begun if begun > 0 else [_error()]

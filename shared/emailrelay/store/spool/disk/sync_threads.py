@@ -41,17 +41,15 @@ class SyncThreads:
         targets: Sequence[Target],
         whole: FileSystem | None = None,
         *,
-        beside: bool = False,
         devices: Mapping[int, int] = NO_DEVICES,
     ) -> dict[Target, OSError]:
         """Sync all; return the errors of those that failed.
 
-        ``whole``: the file system of all files, opened for this caller alone. ``beside``: another
-        thread syncs at the same time, so even few files are synced with all of it. ``devices``:
-        the devices of files, as far as they are known.
+        ``whole``: the file system of all files. ``devices``: the devices of files, as far as they
+        are known.
         """
         open_files = [target for target in targets if isinstance(target, int)]
-        many = len(open_files) >= (1 if beside else _MANY)
+        many = len(open_files) >= _MANY
         unknown = [each for each in open_files if each not in devices]
         if whole is not None and many and whole.serves(unknown, set(devices.values())):
             try:

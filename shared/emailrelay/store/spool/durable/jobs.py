@@ -44,6 +44,8 @@ JobOutcome: TypeAlias = tuple[Job, Exception | None]
 
 def first_error(targets: Sequence[Target], failed: Mapping[Target, OSError]) -> OSError | None:
     """Return the error of the first target that has failed, if any has."""
+    if not failed:
+        return None
     return next((failed[target] for target in targets if target in failed), None)
 
 

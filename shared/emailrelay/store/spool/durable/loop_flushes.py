@@ -92,7 +92,7 @@ class LoopFlushes:
         if self._kernel is None or self._alone is not None:
             return False
         key, self._key = self._key, self._key + 1
-        if self._kernel.begin((open_file,), key, data=True) != [None]:
+        if self._kernel.begin(key, (open_file,)) != [None]:
             return False
         self._alone = key, ended
         return True
@@ -108,8 +108,7 @@ class LoopFlushes:
         open_files = [target for target in targets if isinstance(target, int)]
         flush.failed |= self._data_first.write(open_files)
         written = [each for each in open_files if each not in flush.failed]
-        self._sync(flush, kernel, written, written, data=True)
-        directories: list[Directory] = []
+        begun: list[Target] = [*written]
         for target in targets:
             if isinstance(target, Directory):
                 try:
@@ -117,28 +116,17 @@ class LoopFlushes:
                 except OSError as error:
                     flush.failed[target] = error
                 else:
-                    directories.append(target)
-        self._sync(flush, kernel, directories, flush.opened, data=False)
-        if not flush.left:
-            self._end(flush)
-
-    def _sync(
-        self,
-        flush: _Flush,
-        kernel: KernelSyncs,
-        targets: Sequence[Target],
-        descriptors: Sequence[int],
-        *,
-        data: bool,
-    ) -> None:
-        first, self._key = self._key, self._key + len(targets)
-        refused = kernel.begin(descriptors, first, data=data)
-        for key, (target, error) in enumerate(zip(targets, refused, strict=True), first):
-            if error is None:
+                    begun.append(target)
+        first, self._key = self._key, self._key + len(begun)
+        refused = kernel.begin(first, written, flush.opened)
+        for key, (target, refusal) in enumerate(zip(begun, refused, strict=True), first):
+            if refusal is None:
                 self._under_way[key] = flush, target
                 flush.left += 1
             else:
-                flush.failed[target] = error
+                flush.failed[target] = refusal
+        if not flush.left:
+            self._end(flush)
 
     def _look(self) -> None:
         if self._kernel is None:

@@ -94,15 +94,15 @@ def _parts(record: Record) -> tuple[bytes, bytes]:
 
 
 def _write(record: Record) -> tuple[bytes, ...]:
-    envelope = content = b""
+    kind, stage, envelope, content = _GONE, 0, b"", b""
     match record:
-        case Taken(message, where, envelope, content):
+        case Taken(_, where, envelope, content):
             kind, stage = _TAKEN, _STAGES.index(where)
-        case Noted(message, where, envelope):
+        case Noted(_, where, envelope):
             kind, stage = _NOTED, _STAGES.index(where)
-        case Gone(message):
-            kind, stage = _GONE, 0
-    name = message.encode()
+        case Gone():
+            pass
+    name = record.id.encode()
     head = _RECORD.pack(kind, stage, len(name), len(envelope), len(content))
     return head, name, envelope, content
 

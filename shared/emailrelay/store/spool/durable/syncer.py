@@ -14,8 +14,9 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from emailrelay.errors import RelayError
 from emailrelay.running_loop import running_loop
@@ -39,13 +40,6 @@ from emailrelay.store.spool.durable.records import Record
 _LARGEST_BATCH = 512
 _LOOK = 5.0
 """Seconds between checks for a checkpoint of the log."""
-_SHORT_TURN = 30e-6
-"""Seconds of a turn of the loop that has had nothing to do. It takes 5 to 20 µs; with a command, 75.
-
-On a slower machine flushes overlap less often.
-"""
-_ALONE = 8
-"""Jobs in a row, each begun when no other was under way, after which threads sync the next ones."""
 _BEHIND = 3
 """Closed segments that bring such a check forward."""
 
@@ -70,21 +64,15 @@ class Syncer:
         flush, and wake a thread once."""
         self._soon = False
         """They are handed over soon."""
-        self._looks = False
-        """Jobs wait, and each turn of the loop is measured."""
         self._thread: threading.Thread | None = None
         self._beside = SyncThreads()
         self._flushes = Flushes(self._beside)
         self._in_loop = LoopFlushes()
         self._log_flushes = LogFlushes(log, self._in_loop, self._jobs.put)
-        self._pending = 0
-        """Jobs that have begun and not ended."""
-        self._alone = 0
-        """Jobs in a row that were begun when no other was pending."""
 
-    def lies_on(self, *wholes: FileSystem) -> None:
-        """Set the file system of all files, opened once for each flush that may be under way."""
-        self._flushes.lie_on(wholes)
+    def lies_on(self, whole: FileSystem) -> None:
+        """Set the file system of all files."""
+        self._flushes.whole = whole
 
     def run(
         self,
@@ -95,7 +83,7 @@ class Syncer:
         closing: Sequence[int] = (),
         blocks: bool = False,
         device: int | None = None,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
         ``device``: that of all open files, if it is known.
@@ -122,7 +110,9 @@ class Syncer:
             )
         )
 
-    def log(self, record: Callable[[], Record], finish: Finish = raise_error) -> Awaitable[None]:
+    def log(
+        self, record: Callable[[], Record], finish: Finish = raise_error
+    ) -> Coroutine[Any, Any, None]:
         """Put a record into the log, sync it, then call ``finish`` in the loop; else as ``run``.
 
         No checkpoint is made before ``finish`` has ended.
@@ -133,8 +123,6 @@ class Syncer:
     async def _do(self, job: Job) -> None:
         """Do a job to its end, also if the caller is cancelled."""
         self._begin(job)
-        self._pending += 1
-        self._alone = self._alone + 1 if self._pending == 1 else 0
         try:
             await job.future
         except asyncio.CancelledError:
@@ -148,8 +136,6 @@ class Syncer:
             if not job.future.cancelled():
                 job.future.exception()  # no caller is left to raise it in
             raise
-        finally:
-            self._pending -= 1
 
     def _begin(self, job: Job) -> None:
         if job.record is not None:
@@ -169,38 +155,20 @@ class Syncer:
 
     def _hand_over(self) -> None:
         self._soon = False
-        by_threads = self._threads_are_quicker()
         if self._records:
             records, self._records = self._records, []
-            self._hand_over_records(records, by_threads=by_threads)
-        jobs, self._for_threads = self._for_threads, []
-        if self._for_kernel:
-            here, self._for_kernel = self._for_kernel, []
-            if by_threads:
-                jobs += here
-            else:
-                self._in_loop.add(here)
-        if jobs and self._flushes.add(jobs) and not self._looks:
-            self._look_after_a_turn()
-
-    def _hand_over_records(self, jobs: Sequence[Job], *, by_threads: bool) -> None:
-        shares = list(shares_of(jobs))
-        for share in shares:
-            share.written = self._log.write_now(share.records)
-        if shares:
-            if by_threads:
-                self._jobs.put(shares)
-            else:
+            shares = list(shares_of(records))
+            for share in shares:
+                share.written = self._log.write_now(share.records)
+            if shares:
                 self._log_flushes.add(shares)
-            self._look_after_the_log()
-
-    def _threads_are_quicker(self) -> bool:
-        """Tell if threads are to make the next syncs: those of a single client.
-
-        A thread tells of the end of its sync 0.5 to 2 ms sooner than the kernel's workers, which
-        take less of the processor's time.
-        """
-        return self._alone > _ALONE and self._flushes.start() is None
+                self._look_after_the_log()
+        if self._for_kernel:
+            jobs, self._for_kernel = self._for_kernel, []
+            self._in_loop.add(jobs)
+        if self._for_threads:
+            jobs, self._for_threads = self._for_threads, []
+            self._flushes.add(jobs)
 
     def _look_after_the_log(self) -> None:
         """Wake the thread that looks for checkpoints, if it is asleep or the log grows fast."""
@@ -209,20 +177,6 @@ class Syncer:
             self._jobs.put(())
         elif self._log.behind > _BEHIND:
             self._jobs.put(())
-
-    def _look_after_a_turn(self) -> None:
-        self._looks = True
-        asyncio.get_running_loop().call_soon(self._look_for_rest, time.monotonic())
-
-    def _look_for_rest(self, since: float) -> None:
-        """Begin a further flush when a turn of the loop has had nothing else to do."""
-        self._looks = False
-        if not self._flushes.waits():
-            return
-        if time.monotonic() - since > _SHORT_TURN:
-            self._look_after_a_turn()
-        else:
-            self._flushes.begin_another()
 
     def _start(self) -> OSError | None:
         """Start the thread, if it does not run. The next job tries again if that fails."""
@@ -252,7 +206,6 @@ class Syncer:
         self._hand_over()
         await self._log_flushes.close()
         await self._in_loop.close()
-        self._looks = False
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)

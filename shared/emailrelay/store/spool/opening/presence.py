@@ -15,7 +15,6 @@ from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import segment
 from emailrelay.store.spool.durable.checkpoint import Checkpoints
-from emailrelay.store.spool.durable.flush_depth import MOST_FLUSHES
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.opening import replay
@@ -28,7 +27,7 @@ class Presence:
         """Nothing happens before ``enter``."""
         self._spool = spool
         self._directory = -1
-        self._wholes: list[FileSystem] = []
+        self._whole: FileSystem | None = None
         self._checkpoints: Checkpoints | None = None
         self._one = threading.Lock()
 
@@ -46,9 +45,8 @@ class Presence:
             _restore(spool)
         # Not in one step: another process may be the first in between, and finds nothing to do.
         locks.share_lock(self._directory)
-        for _ in range(MOST_FLUSHES):
-            self._wholes.append(FileSystem(spool.root.path))
-        spool.syncer.lies_on(*self._wholes)
+        self._whole = FileSystem(spool.root.path)
+        spool.syncer.lies_on(self._whole)
         self._checkpoints = Checkpoints(spool.root.path, spool.log)
         spool.syncer.checkpoint = self._checkpoint
         spool.syncer.begin_again = self.enter_again
@@ -79,14 +77,14 @@ class Presence:
 
     def _sync_what_was_acknowledged(self) -> None:
         try:
-            if self._wholes:
-                self._wholes[0].sync()
+            if self._whole is not None:
+                self._whole.sync()
         except OSError as error:
             self._spool.trouble("sync what was accepted before the log was removed", error)
 
     def _open_again(self) -> None:
         """Sync the file system that the spool is on now."""
-        for each in (*self._wholes, self._checkpoints):
+        for each in (self._whole, self._checkpoints):
             if each is not None:
                 each.open_again(self._spool.root.path)
 
@@ -126,8 +124,8 @@ class Presence:
     def close(self) -> None:
         """End the share of the lock, and change nothing."""
         self._spool.log.close()
-        for whole in self._wholes:
-            whole.close()
+        if self._whole is not None:
+            self._whole.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
         if self._directory >= 0:
