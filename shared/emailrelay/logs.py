@@ -175,8 +175,9 @@ def _fields(event: Event) -> dict[str, object]:
     texts = "".join([each for each in fields.values() if type(each) is str])
     plain = len(texts) <= FIELD_LIMIT and texts.isprintable()  # nearly always: seen at once
     for name, value in fields.items():
-        if type(value) is not int and not (plain and type(value) is str):
-            fields[name] = field_value(value)
+        kind = type(value)
+        if kind is not int and not (plain and kind is str):
+            fields[name] = round(value, 6) if isinstance(value, float) else field_value(value)
     return fields
 
 

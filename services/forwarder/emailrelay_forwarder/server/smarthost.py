@@ -100,7 +100,6 @@ class Smarthost:
         finally:
             self._live -= 1
             self._queue.finished()
-            self._queue.leave()
 
     def put_back(self, session: Session, *, well: bool) -> None:
         """Keep a session that asked about a recipient, or drop it unless it went ``well``.
@@ -114,7 +113,6 @@ class Smarthost:
             session.abort()
         self._live -= 1
         self._queue.finished()
-        self._queue.leave()
 
     def _keep(self, session: Session) -> None:
         session.used = True
