@@ -99,11 +99,12 @@ class EnvelopeOffer:
             self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
 
     def _takes_mail(self, reply: Reply) -> bool:
-        if not reply.accepted:
-            refused = [*self.recipients, *self.left]
-            self.replies.update((each.address, reply) for each in refused)
-            self.left = []
-        return reply.accepted
+        if reply.accepted:
+            return True
+        refused = [*self.recipients, *self.left]
+        self.replies.update((each.address, reply) for each in refused)
+        self.left = []
+        return False
 
     def _take(self, recipient: OfferedRecipient, reply: Reply) -> None:
         if reply.accepted:

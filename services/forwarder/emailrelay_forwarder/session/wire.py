@@ -156,13 +156,22 @@ class Wire(SMTPProtocol):
 
     async def reply(self, step: SessionStep, limit: float) -> RawReply:
         """Take the next reply, the greeting first; it may have arrived with the previous one."""
+        waits = False
         try:
-            reply = self._reader.take()
-            if reply is None:
-                reply = await self._coming(step, limit)
+            while (reply := self._reader.take()) is None:
+                if not waits:
+                    waits = True
+                    self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
+                if self._ended:
+                    raise cut_off(step, self._ended)
+                self._news = self._clock.create_future()
+                await self._news
         except ReplyGarbled as error:
             # The cause may contain a secret.
             raise garbled(step, self.redaction(str(error))) from None
+        finally:
+            if waits:
+                self._stall.end()
         # A challenge stays whole: a weak password may be part of the prompt "Password:".
         if self.redaction.hides and not (step is SessionStep.AUTH and reply.code == _CHALLENGE):
             reply = RawReply(reply.code, self.redaction(reply.message))
@@ -229,21 +238,6 @@ class Wire(SMTPProtocol):
         except ReplyGarbled:
             return None
         return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
-
-    async def _coming(self, step: SessionStep, limit: float) -> RawReply:
-        """Wait for the next reply."""
-        reply = None
-        self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
-        try:
-            while reply is None:
-                if self._ended:
-                    raise cut_off(step, self._ended)
-                self._news = self._clock.create_future()
-                await self._news
-                reply = self._reader.take()
-        finally:
-            self._stall.end()
-        return reply
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():

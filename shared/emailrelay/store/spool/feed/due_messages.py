@@ -102,7 +102,8 @@ class DueMessages:
             noted = self._index.tell_later(entry)
             if noted and self._during_scan is not None:
                 self._during_scan.append(entry)
-        self._serve()
+        if self._waiting:
+            self._serve()
         return noted
 
     def wake(self) -> None:
