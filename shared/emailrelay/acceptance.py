@@ -38,9 +38,6 @@ class Accepted(NamedTuple):
     """0: it is no notice of this relay. 1: a notice about mail. 2: a notice about a notice."""
 
 
-_STAGES: Mapping[str, Stage] = {stage.value: stage for stage in Stage}
-
-
 def write(accepted: Accepted) -> bytes:
     """Return the line, with CRLF."""
     return journal_line.write("Accepted", encode(accepted))
@@ -63,6 +60,9 @@ def encode(accepted: Accepted) -> dict[str, Any]:
     if accepted.dsn != NO_REQUEST:
         value["dsn"] = _encode_dsn(accepted.dsn)
     return value
+
+
+_STAGES: Mapping[str, Stage] = {stage.value: stage for stage in Stage}
 
 
 def read(value: Mapping[str, Any]) -> Accepted:
