@@ -21,8 +21,8 @@ from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDr
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.own_pid import own_pid
 from emailrelay.printable import printable
-from emailrelay.running_loop import running_loop
 from emailrelay.systemd_journal import leads_to_journal
+from emailrelay.turn_end import at_turn_end
 
 FIELD_LIMIT = 1024
 """The most characters of a field. A longer text is cut, with a mark."""
@@ -222,15 +222,15 @@ class _Output:
 
         A line that ``waits`` is written at the end of this turn of the loop at the latest.
         """
-        loop = _running_loop() if waits and not self.dropped else None
         with self._guard:
             self._gathered.append(line)
             self._size += len(line) + 1
-            if loop is None or self._size > _TOGETHER:
+            if not waits or self.dropped or self._size > _TOGETHER:
                 return self._write_gathered()
-            if len(self._gathered) == 1:
-                loop.call_soon(self.write_gathered)
-            return True
+            first = len(self._gathered) == 1
+        if first:
+            at_turn_end(self.write_gathered)
+        return True
 
     def write_gathered(self) -> None:
         """Write the lines that wait."""
@@ -254,13 +254,6 @@ class _Output:
             self._torn = not octets.endswith(b"\n", 0, written) if written else self._torn
         self.dropped += missing
         return not missing
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return running_loop()
-    except RuntimeError:  # this thread has none
-        return None
 
 
 def _is_file(descriptor: int) -> bool:

@@ -79,11 +79,8 @@ class EnvelopeOffer:
         gets a lone dot.
         """
         data_waits = self.together and len(self.recipients) > 1
-        commands = [(SessionStep.MAIL, self.mail)]
-        commands += [(SessionStep.RCPT, recipient.command) for recipient in self.recipients]
-        if not data_waits:
-            commands.append((SessionStep.DATA, b"DATA"))
-        self.session.say(commands)
+        named = [recipient.command for recipient in self.recipients]
+        self.session.say([self.mail, *named, *(() if data_waits else (b"DATA",))])
         taken = self._takes_mail(await self.session.hear(SessionStep.MAIL))
         for recipient in self.recipients:
             reply = await self.session.hear(SessionStep.RCPT)

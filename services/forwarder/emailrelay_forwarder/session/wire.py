@@ -101,8 +101,9 @@ class Wire(SMTPProtocol):
     def quiet(self) -> bool:
         """True if the connection is open and the server has sent nothing unasked."""
         transport = self.transport
-        gone = self._ended or transport is None or transport.is_closing()
-        return not gone and not self._reader.waiting
+        return not (
+            self._ended or self._reader.waiting or transport is None or transport.is_closing()
+        )
 
     @property
     def local_host(self) -> str | None:
@@ -147,12 +148,13 @@ class Wire(SMTPProtocol):
         self._send(step, line + b"\r\n")
         return await self.reply(step, limit)
 
-    def send_all(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
+    def send_all(self, step: SessionStep, lines: Sequence[bytes]) -> None:
         """Send several command lines at once (RFC 2920); each has a ``reply``, in this order.
 
-        If a command is answered twice, the next send finds it: there must be nothing left to read.
+        ``step`` is that of the first one. If a command is answered twice, the next send finds it:
+        there must be nothing left to read.
         """
-        self._send(commands[0][0], b"".join([line + b"\r\n" for _, line in commands]))
+        self._send(step, b"\r\n".join((*lines, b"")))
 
     async def reply(self, step: SessionStep, limit: float) -> RawReply:
         """Take the next reply, the greeting first; it may have arrived with the previous one."""
