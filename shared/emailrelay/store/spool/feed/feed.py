@@ -13,10 +13,6 @@ from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.index import Scheduled, forced, scheduled
-from emailrelay.turn_end import at_turn_end
-
-_MOST_IN_TURN = 8
-"""Messages that are looked at in one turn of the loop: that takes a millisecond or two."""
 
 
 class SharedHints:
@@ -55,20 +51,14 @@ class SpoolFeed(Feed):
     def __init__(self, spool: Spool, stage: Stage, hints: WatchedHints | SharedHints) -> None:
         """Claim the messages of ``hints`` at ``stage``."""
         self._spool, self._stage, self._hints = spool, stage, hints
-        self._in_turn = 0
-        """Messages that were looked at in this turn of the loop."""
 
     async def claim(self) -> SpoolClaim:
         """See ``Feed.claim``."""
         while True:
             # A long row of messages that cannot be claimed must not block the loop, nor keep the
             # socket for hints unread until it is full.
-            if self._in_turn >= _MOST_IN_TURN:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
             found = await self._hints.next()
-            self._in_turn += 1
-            if self._in_turn == 1:
-                at_turn_end(self._begin_turn)
             due = self._spool.put_off.get(found.message)
             if due is not None:
                 if not found.forced and not is_due(due, self._spool.clock()):
@@ -80,9 +70,6 @@ class SpoolFeed(Feed):
                 return claim
             if claim.due is not None:
                 self._hints.later(found.message, claim.due)
-
-    def _begin_turn(self) -> None:
-        self._in_turn = 0
 
     def wake(self) -> None:
         """See ``Feed.wake``."""
