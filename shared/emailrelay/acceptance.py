@@ -69,17 +69,20 @@ def encode(accepted: Accepted) -> dict[str, Any]:
     return value
 
 
+_STAGES: Mapping[str, Stage] = {stage.value: stage for stage in Stage}
+
+
 def read(value: Mapping[str, Any]) -> Accepted:
     """Read the object of a line; any problem raises one of the errors of ``journal.parse``."""
     return Accepted(
         at=journal_line.moment(value["at"]),
-        stage=Stage(value["stage"]),
+        stage=_STAGES[value["stage"]],
         length=journal_line.count(value["length"]),
         crc32=journal_line.count(value["crc32"]),
         ack=Ack(value["ack"]) if "ack" in value else Ack.STORED,
-        session=str(value.get("session", "")),
-        dsn=_dsn(value.get("dsn")),
-        notice=journal_line.count(value.get("notice", 0)),
+        session=str(value["session"]) if "session" in value else "",
+        dsn=_dsn(value["dsn"]) if "dsn" in value else NO_REQUEST,
+        notice=journal_line.count(value["notice"]) if "notice" in value else 0,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from emailrelay import acceptance, journal_line
 from emailrelay.acceptance import Accepted
@@ -308,28 +308,27 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     )
 
 
-_WORDS: Mapping[type, str] = {Failure: "Failed"}
-"""The words on disk that differ from the names of their classes."""
+_WORDS: Mapping[type[Entry], str] = {
+    **{kind: kind.__name__ for kind in get_args(Entry)},
+    Failure: "Failed",
+}
+"""The words on disk."""
 
 
 def write(entry: Entry) -> bytes:
     """Return the line or lines of one entry, each with CRLF."""
     if isinstance(entry, Accepted):
         return acceptance.write(entry)
-    line = journal_line.write(_word(entry), _encode(entry))
+    line = journal_line.write(_WORDS[type(entry)], _encode(entry))
     if isinstance(entry, Failure):
         return _reason(entry.reason) + line
     return line
 
 
-def _word(entry: Entry) -> str:
-    return _WORDS.get(type(entry), type(entry).__name__)
-
-
 def encode(entry: Entry) -> dict[str, Any]:
     """Return the object of an entry's line, with its word as ``event``."""
     value = acceptance.encode(entry) if isinstance(entry, Accepted) else _encode(entry)
-    return {"event": _word(entry), **value}
+    return {"event": _WORDS[type(entry)], **value}
 
 
 def decode(value: Mapping[str, Any]) -> Entry | None:
@@ -379,6 +378,8 @@ def _encode_replies(replies: Mapping[Address, Reply]) -> dict[str, Any]:
     for address, reply in replies.items():
         if not (reply.accepted or reply.permanent):
             alike.setdefault(reply, []).append(address)
+    if not alike:  # nearly always
+        return {"replies": {who: str(reply) for who, reply in replies.items()}} if replies else {}
     later = {str(reply): addresses for reply, addresses in alike.items() if len(addresses) > 1}
     grouped = {address for addresses in later.values() for address in addresses}
     each = {address: str(reply) for address, reply in replies.items() if address not in grouped}

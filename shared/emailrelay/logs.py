@@ -21,8 +21,8 @@ from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDr
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.own_pid import own_pid
 from emailrelay.printable import printable
-from emailrelay.running_loop import running_loop
 from emailrelay.systemd_journal import leads_to_journal
+from emailrelay.turn_end import at_turn_end
 
 FIELD_LIMIT = 1024
 """The most characters of a field. A longer text is cut, with a mark."""
@@ -175,8 +175,9 @@ def _fields(event: Event) -> dict[str, object]:
     texts = "".join([each for each in fields.values() if type(each) is str])
     plain = len(texts) <= FIELD_LIMIT and texts.isprintable()  # nearly always: seen at once
     for name, value in fields.items():
-        if type(value) is not int and not (plain and type(value) is str):
-            fields[name] = field_value(value)
+        kind = type(value)
+        if kind is not int and not (plain and kind is str):
+            fields[name] = round(value, 6) if isinstance(value, float) else field_value(value)
     return fields
 
 
@@ -221,15 +222,15 @@ class _Output:
 
         A line that ``waits`` is written at the end of this turn of the loop at the latest.
         """
-        loop = _running_loop() if waits and not self.dropped else None
         with self._guard:
             self._gathered.append(line)
             self._size += len(line) + 1
-            if loop is None or self._size > _TOGETHER:
+            if not waits or self.dropped or self._size > _TOGETHER:
                 return self._write_gathered()
-            if len(self._gathered) == 1:
-                loop.call_soon(self.write_gathered)
-            return True
+            first = len(self._gathered) == 1
+        if first:
+            at_turn_end(self.write_gathered)
+        return True
 
     def write_gathered(self) -> None:
         """Write the lines that wait."""
@@ -253,13 +254,6 @@ class _Output:
             self._torn = not octets.endswith(b"\n", 0, written) if written else self._torn
         self.dropped += missing
         return not missing
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return running_loop()
-    except RuntimeError:  # this thread has none
-        return None
 
 
 def _is_file(descriptor: int) -> bool:

@@ -97,13 +97,14 @@ async def deliver(
     """
     envelope, history = message.envelope, message.claim.history
     pending = [r for r in recipients if r not in progress.replies]
-    refusal = refused_whole(envelope, message.size, session)
-    if refusal is None and _lacks_utf8(envelope, session) and await beyond_ascii(message.content()):
+    lacks_utf8 = _lacks_utf8(envelope, session)
+    refusal = _refused_whole(envelope, message.size, session, lacks_utf8=lacks_utf8)
+    if refusal is None and lacks_utf8 and await beyond_ascii(message.content()):
         refusal = NEEDS_UTF8
     if refusal is not None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
-    sendable = _sendable(pending, message, session, progress.replies)
+    sendable = _sendable(pending, message, session, progress.replies, lacks_utf8=lacks_utf8)
     if together and len(sendable) < len(pending):
         return
     more = parameters.of_mail(envelope, message.size, history.dsn, session.extensions)
@@ -120,11 +121,13 @@ async def deliver(
         sendable = _after_content(offer, sendable, reply)
 
 
-def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | None:
+def _refused_whole(
+    envelope: Envelope, size: int, session: Session, *, lacks_utf8: bool
+) -> Reply | None:
     """Return the reason why this server can never take this message, or None."""
     if session.largest is not None and size > session.largest:
         return Reply.of(552, f"5.3.4 {size} octets are more than the {session.largest} it takes")
-    if _lacks_utf8(envelope, session) and not envelope.sender.isascii():
+    if lacks_utf8 and not envelope.sender.isascii():
         return NEEDS_UTF8
     if envelope.body is Body.BINARY:
         return Reply.of(554, "5.6.3 binary content cannot be sent")
@@ -149,11 +152,15 @@ def _sender(envelope: Envelope) -> bytes:
 
 
 def _sendable(
-    pending: list[Address], message: Outgoing, session: Session, replies: dict[Address, Reply]
+    pending: list[Address],
+    message: Outgoing,
+    session: Session,
+    replies: dict[Address, Reply],
+    *,
+    lacks_utf8: bool,
 ) -> list[OfferedRecipient]:
     """Return the recipients with their parameters; refuse those that no command can contain."""
     envelope, dsn = message.envelope, message.claim.history.dsn
-    lacks_utf8 = _lacks_utf8(envelope, session)
     sendable: list[OfferedRecipient] = []
     for recipient in pending:
         if lacks_utf8 and not recipient.isascii():

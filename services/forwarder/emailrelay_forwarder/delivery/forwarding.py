@@ -1,7 +1,7 @@
 """One claimed message from its attempt to its settlement."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from random import random
 
@@ -230,7 +230,7 @@ class Forwarding:
                     peer=progress.peer,
                     reply=str(replies[taken[-1]]),
                     seconds=seconds,
-                    route=_routes(progress, accepted=True),
+                    route=_routes(progress, taken, accepted=True),
                     in_queue=progress.began + seconds - arrived,
                     **mail_fields(envelope, taken),
                 )
@@ -238,14 +238,14 @@ class Forwarding:
         match settlement:
             case Fail(reason):
                 lost = [*claim.history.refused, *_without(claim, taken)]
-                about, route = mail_fields(envelope, lost), _routes(progress, accepted=False)
+                about, route = mail_fields(envelope, lost), _routes(progress, taken, accepted=False)
                 why = str(reason)
                 self._report(
                     Failed(id=claim.id, reason=why, route=route, code=reason.code, **about)
                 )
             case Defer(attempt) if not _told_already(progress):
                 code, why = _why(attempt, progress)
-                when, route = attempt.next_attempt, _routes(progress, accepted=False)
+                when, route = attempt.next_attempt, _routes(progress, taken, accepted=False)
                 self._report_refused(claim, attempt)
                 ended = [who for who, reply in attempt.replies.items() if _is_final(reply)]
                 about = mail_fields(envelope, _without(claim, ended))
@@ -299,19 +299,12 @@ def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
     return code, str(progress.obstacle or progress.trouble or "no answer")
 
 
-def _routes(progress: Progress, *, accepted: bool) -> str:
+def _routes(progress: Progress, taken: Sequence[Address], *, accepted: bool) -> str:
     """Return the names of the routes on which some recipient was accepted, or was not."""
-    replies = progress.replies
-    taken = {recipient for recipient in replies if replies[recipient].accepted}
-    return ",".join(
-        [
-            group.route.name
-            for group in progress.groups
-            if group.route is not None
-            and (
-                not taken.isdisjoint(group.recipients)
-                if accepted
-                else not taken.issuperset(group.recipients)
-            )
-        ]
-    )
+    good = frozenset(taken)
+    found: list[str] = []
+    for group in progress.groups:
+        none = good.isdisjoint if accepted else good.issuperset
+        if group.route is not None and not none(group.recipients):
+            found.append(group.route.name)
+    return ",".join(found)

@@ -79,11 +79,8 @@ class EnvelopeOffer:
         gets a lone dot.
         """
         data_waits = self.together and len(self.recipients) > 1
-        commands = [(SessionStep.MAIL, self.mail)]
-        commands += [(SessionStep.RCPT, recipient.command) for recipient in self.recipients]
-        if not data_waits:
-            commands.append((SessionStep.DATA, b"DATA"))
-        self.session.say(commands)
+        named = [recipient.command for recipient in self.recipients]
+        self.session.say([self.mail, *named, *(() if data_waits else (b"DATA",))])
         taken = self._takes_mail(await self.session.hear(SessionStep.MAIL))
         for recipient in self.recipients:
             reply = await self.session.hear(SessionStep.RCPT)
@@ -99,11 +96,12 @@ class EnvelopeOffer:
             self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
 
     def _takes_mail(self, reply: Reply) -> bool:
-        if not reply.accepted:
-            refused = [*self.recipients, *self.left]
-            self.replies.update((each.address, reply) for each in refused)
-            self.left = []
-        return reply.accepted
+        if reply.accepted:
+            return True
+        refused = [*self.recipients, *self.left]
+        self.replies.update((each.address, reply) for each in refused)
+        self.left = []
+        return False
 
     def _take(self, recipient: OfferedRecipient, reply: Reply) -> None:
         if reply.accepted:

@@ -44,7 +44,7 @@ async def offer_recipient(session: Session, question: RecipientQuestion) -> Repl
 async def _in_new_transaction(session: Session, mail: bytes, rcpt: bytes) -> Reply:
     await session.begin()
     if "pipelining" in session.extensions:
-        session.say([(SessionStep.MAIL, mail), (SessionStep.RCPT, rcpt)])
+        session.say([mail, rcpt])
         to_mail = await session.hear(SessionStep.MAIL)
         to_rcpt = await session.hear(SessionStep.RCPT)
     else:

@@ -66,17 +66,19 @@ class ConnectionQueue:
         if self.in_use == 0:
             self._finished_at = self._loop.time()
         self.in_use += 1
-        if self.in_use < self._limit.now:
+        if self._waiters and self.in_use < self._limit.now:
             self._wake_next()
 
     def finished(self) -> None:
-        """Note that a message is done, well or badly; ``leave`` follows."""
+        """Note that a message is done, well or badly, and let the next one through."""
         self._finished_at = self._loop.time()
+        self.leave()
 
     def leave(self) -> None:
-        """Let the next message through."""
+        """Let the next message through; this one was not offered."""
         self.in_use -= 1
-        self._wake_next()
+        if self._waiters:
+            self._wake_next()
 
     def _wake_next(self) -> None:
         while self._waiters:

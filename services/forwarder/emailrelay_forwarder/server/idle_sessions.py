@@ -30,25 +30,33 @@ class IdleSessions:
         """Count the idle sessions."""
         return len(self._idle)
 
-    def take(self, owner: str, *, any_owner: bool) -> Session | None:
-        """Take an open session: one of the owner, or one without owner, or with ``any_owner`` any.
+    def take(self, owner: str) -> Session | None:
+        """Take an open session: one of the owner, or else one without owner.
 
         Sessions that the server has closed meanwhile are dropped.
         """
-        while (place := self._place(owner, any_owner=any_owner)) is not None:
+        while (place := self._place(owner)) is not None:
             session = self._idle.pop(place)
             if session.usable:
                 return session
             session.abort()
         return None
 
-    def _place(self, owner: str, *, any_owner: bool) -> int | None:
+    def take_any(self) -> Session | None:
+        """Take the session idle for longest: its owner has most probably gone."""
+        while self._idle:
+            session = self._idle.pop(0)
+            if session.usable:
+                return session
+            session.abort()
+        return None
+
+    def _place(self, owner: str) -> int | None:
         for wanted in (owner, ""):
             for place in reversed(range(len(self._idle))):
                 if self._idle[place].owner == wanted:
                     return place
-        # The one idle for longest: its owner has most probably gone.
-        return 0 if any_owner and self._idle else None
+        return None
 
     def keep(self, session: Session) -> None:
         """Keep a session, unless it has served long enough or its connection is needed."""

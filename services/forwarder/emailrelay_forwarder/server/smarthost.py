@@ -100,7 +100,6 @@ class Smarthost:
         finally:
             self._live -= 1
             self._queue.finished()
-            self._queue.leave()
 
     def put_back(self, session: Session, *, well: bool) -> None:
         """Keep a session that asked about a recipient, or drop it unless it went ``well``.
@@ -114,7 +113,6 @@ class Smarthost:
             session.abort()
         self._live -= 1
         self._queue.finished()
-        self._queue.leave()
 
     def _keep(self, session: Session) -> None:
         session.used = True
@@ -176,8 +174,12 @@ class Smarthost:
             self._one_too_many(trouble)
 
     def _idle_session(self, owner: str) -> Session | None:
-        connections = self._queue.in_use + len(self._idle) + self._openings.spare
-        return self._idle.take(owner, any_owner=connections > self.limit.now)
+        session = self._idle.take(owner)
+        if session is None and self._idle:
+            connections = self._queue.in_use + len(self._idle) + self._openings.spare
+            if connections > self.limit.now:
+                return self._idle.take_any()
+        return session
 
     def _all_busy(self) -> TurnedAway:
         text = f"this relay waits: all {self.limit.now} connections to {self.name} are busy"

@@ -46,6 +46,7 @@ class Session:
         "settling",
         "slot",
         "taken_at",
+        "tls",
         "unfinished",
         "used",
     )
@@ -55,6 +56,8 @@ class Session:
         self._settings = settings
         self.peer = peer
         """The numeric address of the server."""
+        self.tls = ""
+        """The version of TLS, such as ``TLSv1.3``; empty: the connection is not encrypted."""
         self.extensions: Mapping[str, str] = {}
         """EHLO keywords in lower case, with their parameters."""
         self.largest: int | None = None
@@ -88,12 +91,6 @@ class Session:
         """The TLS connection; None: the connection is not encrypted."""
         return self._wire.encryption
 
-    @property
-    def tls(self) -> str:
-        """The version of TLS, such as ``TLSv1.3``; empty: the connection is not encrypted."""
-        encryption = self._wire.encryption
-        return "" if encryption is None else encryption.version() or ""
-
     async def introduce(self) -> None:
         """Read the greeting, and say ``hello``."""
         timeout = self._settings.greeting
@@ -126,6 +123,8 @@ class Session:
         result = "failure"
         try:
             await self._wire.encrypt(context, name, self._settings.connect)
+            if (encryption := self._wire.encryption) is not None:
+                self.tls = encryption.version() or ""
             result = "success"
         finally:
             self._settings.report(TlsHandshake(side="client", result=result, peer=self.peer))
@@ -167,9 +166,9 @@ class Session:
         """Send MAIL, RCPT or DATA. 354 accepts DATA; any other code refuses it."""
         return judged(step, await self._command(step, line))
 
-    def say(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
-        """Send several of these at once; a ``hear`` for each must follow, in this order."""
-        self._wire.send_all(commands)
+    def say(self, commands: Sequence[bytes]) -> None:
+        """Send MAIL and others of these at once; a ``hear`` for each must follow, in this order."""
+        self._wire.send_all(SessionStep.MAIL, commands)
 
     async def hear(self, step: SessionStep) -> Reply:
         """Wait for the reply to the next of the commands sent by ``say``; see ``ask``."""

@@ -101,8 +101,9 @@ class Wire(SMTPProtocol):
     def quiet(self) -> bool:
         """True if the connection is open and the server has sent nothing unasked."""
         transport = self.transport
-        gone = self._ended or transport is None or transport.is_closing()
-        return not gone and not self._reader.waiting
+        return not (
+            self._ended or self._reader.waiting or transport is None or transport.is_closing()
+        )
 
     @property
     def local_host(self) -> str | None:
@@ -147,22 +148,32 @@ class Wire(SMTPProtocol):
         self._send(step, line + b"\r\n")
         return await self.reply(step, limit)
 
-    def send_all(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
+    def send_all(self, step: SessionStep, lines: Sequence[bytes]) -> None:
         """Send several command lines at once (RFC 2920); each has a ``reply``, in this order.
 
-        If a command is answered twice, the next send finds it: there must be nothing left to read.
+        ``step`` is that of the first one. If a command is answered twice, the next send finds it:
+        there must be nothing left to read.
         """
-        self._send(commands[0][0], b"".join([line + b"\r\n" for _, line in commands]))
+        self._send(step, b"\r\n".join((*lines, b"")))
 
     async def reply(self, step: SessionStep, limit: float) -> RawReply:
         """Take the next reply, the greeting first; it may have arrived with the previous one."""
+        waits = False
         try:
-            reply = self._reader.take()
-            if reply is None:
-                reply = await self._coming(step, limit)
+            while (reply := self._reader.take()) is None:
+                if not waits:
+                    waits = True
+                    self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
+                if self._ended:
+                    raise cut_off(step, self._ended)
+                self._news = self._clock.create_future()
+                await self._news
         except ReplyGarbled as error:
             # The cause may contain a secret.
             raise garbled(step, self.redaction(str(error))) from None
+        finally:
+            if waits:
+                self._stall.end()
         # A challenge stays whole: a weak password may be part of the prompt "Password:".
         if self.redaction.hides and not (step is SessionStep.AUTH and reply.code == _CHALLENGE):
             reply = RawReply(reply.code, self.redaction(reply.message))
@@ -229,21 +240,6 @@ class Wire(SMTPProtocol):
         except ReplyGarbled:
             return None
         return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
-
-    async def _coming(self, step: SessionStep, limit: float) -> RawReply:
-        """Wait for the next reply."""
-        reply = None
-        self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
-        try:
-            while reply is None:
-                if self._ended:
-                    raise cut_off(step, self._ended)
-                self._news = self._clock.create_future()
-                await self._news
-                reply = self._reader.take()
-        finally:
-            self._stall.end()
-        return reply
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():

@@ -382,7 +382,8 @@ class SpoolClaim(Claim):
         self._open = False
         if self._copy is not None:
             self._copy.discard()
-        self._out_of_doubt()
+        if self._doubt is not None:
+            self._out_of_doubt()
         self._locked.stop_waiting()
         if not self._handed_over:
             os.close(self._content)

@@ -104,13 +104,11 @@ class HintSocket:
             asyncio.get_running_loop().add_reader(self._socket, self.receive)
 
     def _take(self, line: bytes) -> None:
-        try:
+        with contextlib.suppress(ValueError):  # any member of the group may send nonsense
             message, due = line.decode().split(" ")
             when = float(due)
-        except ValueError:  # any member of the group may send nonsense
-            return
-        if names.is_id(message) and math.isfinite(when):
-            self._received(QueueId(message), when)
+            if names.is_id(message) and math.isfinite(when):
+                self._received(QueueId(message), when)
 
     def close(self) -> None:
         """Stop receiving, and remove the socket."""
