@@ -68,7 +68,7 @@ def _side_by_side(bench: Bench) -> Figures:
         at_rest(pids)
         before, began = cpu(pids), time.monotonic()
         with ThreadPoolExecutor(len(relays)) as clients:
-            list(clients.map(lambda each: half.send(each[0].port), relays))
+            list(clients.map(half.send, [relay.port for relay, _ in relays]))
         for _, target in relays:
             target.wait(_PATIENCE)
         seconds = time.monotonic() - began
