@@ -1,18 +1,27 @@
 """The cost of a message with a deep queue, many routes and several workers."""
 
+import contextlib
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from bench.case import Bench, Bound, Case, Figures, Goal
 from bench.cases.accept import CPU
-from bench.cases.relay import relayed
+from bench.cases.relay import RATE, relayed
 from bench.generate import fill
 from bench.load import KIB, Load, warm_up
-from bench.peers import ours
-from bench.sinks import sink
+from bench.machine import at_rest, cpu
+from bench.peers import Ours, ours
+from bench.sinks import Sink, sink
 
 _LOAD = Load(messages=3000, octets=10 * KIB, sessions=20)
 _LATER = 86_400.0
+_PATIENCE = 200.0
+_SETTLING = 0.3
+"""Seconds in which a relay ends its work after the last delivery."""
 _SAME = 1.1
 """The bound below which growth counts as noise."""
 
@@ -46,11 +55,47 @@ def _routes(directory: Path, count: int, port: int) -> Path:
     return path
 
 
+def _side_by_side(bench: Bench) -> Figures:
+    """Run two relays that share nothing, each with half of the sessions and messages.
+
+    Two workers cannot cost less: what they cost more than one is mostly the smaller batches.
+    """
+    whole = _LOAD.scaled(bench.scale)
+    half = replace(whole, messages=whole.messages // 2, sessions=whole.sessions // 2)
+    with contextlib.ExitStack() as running:
+        relays = [running.enter_context(_alone(bench, name, half)) for name in ("a", "b")]
+        pids = [pid for relay, _ in relays for pid in relay.pids()]
+        at_rest(pids)
+        before, began = cpu(pids), time.monotonic()
+        with ThreadPoolExecutor(len(relays)) as clients:
+            list(clients.map(half.send, [relay.port for relay, _ in relays]))
+        for _, target in relays:
+            target.wait(_PATIENCE)
+        seconds = time.monotonic() - began
+        time.sleep(_SETTLING)  # the last settlements cost CPU behind the sink's last answer
+        return {
+            RATE: 2 * half.messages / seconds,
+            CPU: 1000 * (cpu(pids) - before) / (2 * half.messages),
+        }
+
+
+@contextlib.contextmanager
+def _alone(bench: Bench, name: str, load: Load) -> Generator[tuple[Ours, Sink]]:
+    own = replace(bench, directory=bench.directory / name)
+    own.directory.mkdir(exist_ok=True)
+    with (
+        sink(messages=load.messages + load.sessions) as target,
+        ours(own, forward_to=target.port) as relay,
+    ):
+        warm_up(relay.port, load.sessions)
+        yield relay, target
+
+
 def _same(of: str, to: str) -> Goal:
     return Goal(figure=CPU, of=of, to=to, bound=Bound.AT_MOST, synced=_SAME)
 
 
-_EMPTY, _ONE = "empty queue", "one worker"
+_EMPTY, _ONE, _SHARE_NOTHING = "empty queue", "one worker", "2 relays, half of the load each"
 
 CASES = (
     Case(
@@ -82,7 +127,8 @@ CASES = (
             _ONE: _relay,
             "2 workers": partial(_relay, workers=2),
             "4 workers": partial(_relay, workers=4),
+            _SHARE_NOTHING: _side_by_side,
         },
-        goals=(_same("2 workers", _ONE),),
+        goals=(_same("2 workers", _ONE), _same("2 workers", _SHARE_NOTHING)),
     ),
 )

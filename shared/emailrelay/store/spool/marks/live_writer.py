@@ -98,11 +98,8 @@ class KnownWriters:
         self._directory = directory
         self._open: dict[str, int] = {}
 
-    def has_writer(self, draft: QueueId) -> bool:
-        """See ``LiveWriters.has_writer``."""
-        process = process_of(draft)
-        if process is None:
-            return False
+    def has_process(self, process: str) -> bool:
+        """Return whether a process lives that writes drafts."""
         descriptor = self._open.get(process)
         if descriptor is not None:
             if locks.is_locked(descriptor):

@@ -17,6 +17,7 @@ from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.marks import final_dots, live_writer
 from emailrelay.store.spool.message.client_wait import Wait, Waiter
 from emailrelay.store.spool.message.spool import Spool
@@ -81,14 +82,15 @@ class DeliveryWait(Wait):
     def __init__(self, spool: Spool, message: QueueId) -> None:
         """Nothing is opened."""
         self._spool, self._message = spool, message
-        self._path = spool.directories.waiting / message
+        self._process = live_writer.process_of(message)
+        self._withdrawn = _withdrawn(spool, message)
 
     def stands(self) -> bool:
         """See ``Wait.stands``."""
-        return self._lives() and not files.exists(self._path.plus(WITHDRAWN))
+        return self._lives() and not files.exists(self._withdrawn)
 
     def _lives(self) -> bool:
-        return self._spool.writers.has_writer(self._message)
+        return self._process is not None and self._spool.writers.has_process(self._process)
 
     async def tell(self, reply: Reply) -> bool:
         """See ``Wait.tell``."""
@@ -101,24 +103,24 @@ class DeliveryWait(Wait):
         self._told(_NOT_DELIVERED, sent=self._spool.announcer.tell(to, answer))
 
     def _addressed(self, reply: Reply) -> tuple[str, str]:
-        socket = f"{SOCKET}.{live_writer.process_of(self._message)}"
-        return socket, f"{self._message} {reply}"
+        return f"{SOCKET}.{self._process}", f"{self._message} {reply}"
 
     def _told(self, reply: Reply, *, sent: bool) -> bool:
         """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
         heard = sent or (self._write(reply) and self._lives())
-        return not forget(self._spool, self._message) and heard
+        return not _removed(self._withdrawn) and heard
 
     def _write(self, reply: Reply) -> bool:
         """Write the answer to a file, for a receiver whose socket is gone."""
-        new = self._path.plus(NEW)
+        path = self._spool.directories.waiting / self._message
+        new = path.plus(NEW)
         try:
             descriptor = files.create(new)
             try:
                 files.write_all(descriptor, str(reply).encode())
             finally:
                 os.close(descriptor)
-            files.rename(new, self._path.plus(REPLY))
+            files.rename(new, path.plus(REPLY))
         except OSError as error:
             self._spool.trouble(f"answer the client of {self._message}", error)
             return False
@@ -136,10 +138,17 @@ def refuse(spool: Spool, message: QueueId) -> None:
     DeliveryWait(spool, message).refuse()
 
 
-def forget(spool: Spool, message: QueueId) -> bool:
-    """Remove the mark that the client has gone, with its message; False if there was none."""
-    path = (spool.directories.waiting / message).plus(WITHDRAWN)
-    if not files.exists(path):
+def forget(spool: Spool, message: QueueId) -> None:
+    """Remove the mark that the client has gone, with its message."""
+    _removed(_withdrawn(spool, message))
+
+
+def _withdrawn(spool: Spool, message: QueueId) -> Location:
+    return spool.directories.waiting / f"{message}{WITHDRAWN}"
+
+
+def _removed(mark: Location) -> bool:
+    if not files.exists(mark):
         return False
-    files.remove(path)
+    files.remove(mark)
     return True
