@@ -122,7 +122,7 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     beginning = os.pread(content, message_id.BEGINNING, 0)
     fields = file.envelope._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
-    tail = file.tail if left == old else envelope_format.parse(old).tail
+    tail = file.tail if left == old else envelope_format.tail(old)
     change = transition.after_filters(
         locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
     )
@@ -148,7 +148,7 @@ def _write(
         crc32=zlib.crc32(octets),
         now=locked.spool.clock(),
     )
-    tail = envelope_format.parse(old).tail
+    tail = envelope_format.tail(old)
     result = _write_result(directory, fields, tail, change, opened)
     return _Prepared(content, result, change.stage or Stage.READY, len(old))
 
@@ -204,7 +204,7 @@ def _move_into_place(locked: Locked, at: Location, known: _Prepared | None = Non
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not locks.is_named(locked.descriptor, unfiltered):
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
-    if files.exists(content):
+    if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
         # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.
