@@ -196,6 +196,20 @@ def parse(octets: bytes) -> EnvelopeFile:
     return EnvelopeFile(envelope, octets[begin:])
 
 
+def tail(octets: bytes) -> bytes:
+    """Return the tail of a file whose fields ``parse`` has read before.
+
+    Raises:
+        DamagedMessage: there is no end mark.
+
+    """
+    mark = octets.find(_END_MARK) + 1
+    end = octets.find(b"\n", mark) + 1
+    if not (mark and end):
+        raise DamagedMessage("envelope: cut short, no end mark")
+    return octets[_arrival(octets, _message_id(octets, end)[1])[1] :]
+
+
 def salvage(octets: bytes) -> Envelope | None:
     """Read sender and recipients from a damaged envelope file, for the notice of the damage.
 

@@ -72,6 +72,16 @@ def settle(settlement: Settlement, stage: Stage = Stage.READY, *, edit: bool = F
     return scenario
 
 
+async def replace_in_memory(store: Store, arm: Arm) -> None:
+    message = await put(store, ORIGINAL, Stage.UNFILTERED)
+    async with await claimed(store, message, Stage.UNFILTERED) as claim:
+        small = claim.at_hand("new")
+        assert small is not None
+        small.replace(REROUTED, FILTERED)
+        arm()
+        await claim.settle(Pass())
+
+
 def partly(next_attempt: float) -> Attempt:
     return Attempt(
         at=time.time(), peer="p", replies={ANN: OK, BOB: LATER}, next_attempt=next_attempt
@@ -86,6 +96,7 @@ SCENARIOS: dict[str, Scenario] = {
     "hold": settle(Hold()),
     "pass": settle(Pass(), Stage.UNFILTERED),
     "adopt": settle(Pass(), Stage.UNFILTERED, edit=True),
+    "replace": replace_in_memory,
     "quarantine": settle(QUARANTINE, Stage.UNFILTERED, edit=True),
     "refuse": settle(REFUSAL, Stage.UNFILTERED),
 }

@@ -92,7 +92,7 @@ async def _check_commit(run: Run) -> None:
         assert message.envelope == ENVELOPE
 
 
-async def _check_adoption(run: Run, after: Stage) -> None:
+async def _check_adoption(run: Run, after: Stage, *, added_ones: int = 1) -> None:
     found = await reopened(run.spool)
     added = [message for message in found if message.content == ADDED]
     (message,) = [message for message in found if message.content != ADDED]
@@ -101,12 +101,12 @@ async def _check_adoption(run: Run, after: Stage) -> None:
         assert message.history.accepted_at is not None
         assert message.history.held is (after is Stage.HELD)
         assert message.history.refused == ({BOB: NEVER} if after is Stage.HELD else {})
-        assert len(added) == 1
+        assert len(added) == added_ones
     else:
         assert (message.content, message.envelope) == (ORIGINAL, ENVELOPE)
         assert message.stage is Stage.UNFILTERED
         assert not run.told
-        assert len(added) <= 1
+        assert len(added) <= added_ones
 
 
 async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
@@ -142,7 +142,9 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
 @pytest.mark.parametrize(
     ("scenario", "sync"),
     [
-        *itertools.product(("commit", "adopt", "done", "defer", "fail", "hold", "pass"), SpoolSync),
+        *itertools.product(
+            ("commit", "adopt", "replace", "done", "defer", "fail", "hold", "pass"), SpoolSync
+        ),
         ("quarantine", SpoolSync.FILES),
         ("refuse", SpoolSync.LOG),
     ],
@@ -156,6 +158,8 @@ async def test_every_call_may_be_the_last(
                 await _check_commit(run)
             elif scenario == "adopt":
                 await _check_adoption(run, Stage.READY)
+            elif scenario == "replace":
+                await _check_adoption(run, Stage.READY, added_ones=0)
             elif scenario == "quarantine":
                 await _check_adoption(run, Stage.HELD)
             else:

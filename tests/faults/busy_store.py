@@ -120,7 +120,10 @@ class BusyStore:
                     busy = Attempt(at=now, peer="filter", trouble=_REPLIES[1], next_attempt=now)
                     await claim.settle(Defer(busy))
                     continue
-                if drawn < 0.8:
+                small = claim.at_hand("work")
+                if drawn < 0.25 and small is not None:
+                    small.replace(claim.envelope, EDIT + small.content)
+                elif drawn < 0.8:
                     copy = await claim.work_copy("work")
                     if drawn < 0.5:
                         copy.content.write_bytes(EDIT + copy.content.read_bytes())

@@ -36,7 +36,7 @@ ERRORS = {
 }
 AROUND_A_FILTER = {
     "pipe2": ("EMFILE",),
-    "vfork": ("EAGAIN",),
+    "clone3": ("EAGAIN",),
     "pidfd_open": ("EMFILE",),
     "prlimit64": ("EPERM",),
 }

@@ -61,7 +61,10 @@ async def test_filterd_killed_in_the_dialogue_loses_nothing(tmp_path: Path, step
 ADDS = (packet(b"h", b"X-A\0v\0"), CONTINUE)
 
 
-async def test_message_is_copied_only_when_a_milter_changes_it(
+NEW_BODY = (packet(b"b", b"new\r\n"), CONTINUE)
+
+
+async def test_message_is_copied_only_for_a_new_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(*_: object) -> None:
@@ -78,10 +81,15 @@ async def test_message_is_copied_only_when_a_milter_changes_it(
             message = await bench.put()
             await bench.moved_to(message, Stage.READY)
             script.at_end = ADDS
+            changed = await bench.put()
+            await bench.moved_to(changed, Stage.READY)
+            content = await bench.content(changed, Stage.READY)
+            script.at_end = NEW_BODY
             await bench.put()
             (trouble,) = await bench.after(FilterTrouble)
     assert isinstance(trouble, FilterTrouble)
     assert trouble.filter == "work copy"
+    assert content == CONTENT.replace(b"\r\n\r\n", b"\r\nX-A: v\r\nX-A: v\r\n\r\n", 1)
 
 
 async def test_filters_behind_a_milter_get_its_changes(tmp_path: Path) -> None:

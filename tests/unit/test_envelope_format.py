@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.envelope_format import from_xtext, parse, to_xtext, write
+from emailrelay.envelope_format import from_xtext, parse, tail, to_xtext, write
 from emailrelay.errors import DamagedMessage
 
 TEXT = st.text(st.characters(), max_size=40) | st.text("ab<>@. \t\r\n+=:\u2028\x85", max_size=20)
@@ -47,6 +47,7 @@ def test_envelope_is_read_back_as_written_or_refused(envelope: Envelope) -> None
     except ValueError:
         return
     assert parse(octets).envelope == envelope
+    assert tail(octets + b"journal\r\n") == b"journal\r\n"
     assert parse(octets.replace(b"\r\n", b"\n")).envelope == envelope
 
 
@@ -86,6 +87,7 @@ def test_message_id_follows_the_end_mark_and_is_no_part_of_the_journal() -> None
 )
 def test_line_that_is_no_message_id_stays_in_the_tail(line: bytes) -> None:
     assert parse(FILE + line) == (PLAIN, line)
+    assert tail(FILE + line) == line
 
 
 FIELDS: dict[str, Callable[[str], Envelope]] = {
@@ -174,8 +176,8 @@ def test_unknown_format_is_damage(version: str) -> None:
 
 
 def test_what_follows_the_end_is_kept() -> None:
-    tail = b"X-MailRelay-Reason: x\r\nfree text \xff\r\ntorn"
-    assert parse(FILE + tail).tail == tail
+    rest = b"X-MailRelay-Reason: x\r\nfree text \xff\r\ntorn"
+    assert parse(FILE + rest).tail == tail(FILE + rest) == rest
     assert parse(FILE).tail == b""
 
 
@@ -183,6 +185,8 @@ def test_what_follows_the_end_is_kept() -> None:
 def test_file_cut_short_anywhere_is_damage(cut: int) -> None:
     with pytest.raises(DamagedMessage):
         parse(FILE[:cut])
+    with pytest.raises(DamagedMessage):
+        tail(FILE[:cut])
 
 
 @given(st.binary(max_size=400))

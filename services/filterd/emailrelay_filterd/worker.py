@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
@@ -11,7 +11,7 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.filter_decision import Run, decide, filtered, recipients_refused
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import FilterCopy, LateCopy, Original
-from emailrelay.filters.verdict import BrokenFilter, Spoken
+from emailrelay.filters.verdict import Accept, BrokenFilter, Spoken
 from emailrelay.mail_fields import mail_fields
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
@@ -151,17 +151,20 @@ class FilterWorker:
             return known
         original = Original(claim.envelope, claim.size, claim.touched)
         try:
-            copy = await self._copy(claim)
-            return await self.chain.run(
-                copy, message=claim.id, dsn=claim.history.dsn, original=original
-            )
+            small = claim.at_hand(WORK_COPY_SUFFIX) if self.chain.may_need_no_copy else None
+            if small is None:
+                copy = await claim.work_copy(WORK_COPY_SUFFIX)
+                return await self._run_on(copy, claim, original)
+            late = LateCopy(claim.envelope, small.content, small.copy)
+            spoken = await self._run_on(late, claim, original)
+            if late.changed is not None and isinstance(spoken.verdict, Accept):
+                small.replace(*late.changed)
         except StoreError as error:
             # The schedule defers it; otherwise a full disk would keep the job busy with this
             # message.
             return Spoken(BrokenFilter(reason=str(error)), "work copy")
+        return spoken
 
-    async def _copy(self, claim: Claim) -> FilterCopy:
-        small = claim.at_hand(WORK_COPY_SUFFIX) if self.chain.may_need_no_copy else None
-        if small is None:
-            return await claim.work_copy(WORK_COPY_SUFFIX)
-        return LateCopy(claim.envelope, small.content, small.copy)
+    def _run_on(self, copy: FilterCopy, claim: Claim, original: Original) -> Awaitable[Spoken]:
+        dsn = claim.history.dsn
+        return self.chain.run(copy, message=claim.id, dsn=dsn, original=original)

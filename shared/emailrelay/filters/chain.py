@@ -9,7 +9,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import servers
-from emailrelay.filters.copy import FilterCopy, FilteredMail, Original
+from emailrelay.filters.copy import FilterCopy, FilteredMail, LateCopy, Original
 from emailrelay.filters.program import (
     Broken,
     Exited,
@@ -144,6 +144,9 @@ def _with_refused(copy: FilterCopy, spoken: Spoken) -> Spoken:
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:
+    if isinstance(copy, LateCopy) and copy.changed is not None:
+        envelope, content = copy.changed
+        return untouched(envelope, len(content))
     if original is None or original.touched():
         return read_result(copy)
     return untouched(original.envelope, original.size)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from emailrelay import envelope_format
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 
 
@@ -37,12 +39,14 @@ class FilterCopy(Protocol):
 class LateCopy:
     """A copy of a small message that is made when a filter first needs a file of it.
 
-    Until then filters read the message itself. Asking for a path raises what ``make`` raises.
+    Until then filters read and change the message in memory. Asking for a path raises StoreError if
+    there is no room.
     """
 
     def __init__(self, envelope: Envelope, content: bytes, make: Callable[[], FilterCopy]) -> None:
         """Take the message as it is, and the function that copies it."""
         self._message: tuple[Envelope, bytes] | None = (envelope, content)
+        self._changed = False
         self._make = make
         self._made: FilterCopy | None = None
 
@@ -71,10 +75,32 @@ class LateCopy:
         """Return envelope and content as long as there are no files."""
         return self._message
 
+    @property
+    def changed(self) -> tuple[Envelope, bytes] | None:
+        """Return the changed message, if there are no files that have the changes."""
+        return self._message if self._changed else None
+
+    def change(self, envelope: Envelope, content: bytes) -> None:
+        """Replace the message, of which there are no files."""
+        self._message, self._changed = (envelope, content), True
+
     def _files(self) -> FilterCopy:
         if self._made is None:
-            self._made, self._message = self._make(), None
+            made, changed = self._make(), self.changed
+            if changed is not None:
+                _overwrite(made, *changed)
+            self._made, self._message = made, None
         return self._made
+
+
+def _overwrite(copy: FilterCopy, envelope: Envelope, content: bytes) -> None:
+    """Write a changed message into a fresh copy, which no other program knows yet."""
+    try:
+        copy.content.write_bytes(content)
+        tail = envelope_format.parse(copy.envelope.read_bytes()).tail
+        copy.envelope.write_bytes(envelope_format.write(envelope) + tail)
+    except OSError as error:
+        raise StoreError(f"write {copy.content.parent}", error) from error
 
 
 class FilteredMail(NamedTuple):

@@ -40,7 +40,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
 
 
 def untouched(envelope: Envelope, size: int) -> Reject | None:
-    """Return the problem that ``read_result`` finds in a copy that no filter has changed."""
+    """Return the problem that ``read_result`` would find in files with such a message."""
     try:
         _check_size(size)
         _check_addresses(envelope)

@@ -5,9 +5,13 @@ import resource
 import signal
 import subprocess
 from contextlib import suppress
+from typing import TypeAlias
 
+from emailrelay.filters.child import Child
 from emailrelay.filters.guard import MARK
 
+Started: TypeAlias = Child | subprocess.Popen[bytes]
+"""A program that was started, whichever way."""
 _REAPING_SECONDS = 1.0
 
 
@@ -26,7 +30,7 @@ def forbid_core(pid: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: Started) -> None:
     """Kill a program's group, and wait a short time for it, so that it leaves no zombie."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -168,6 +168,8 @@ class AtHand(NamedTuple):
     content: bytes
     copy: Callable[[], WorkCopy]
     """Makes the work copy at once; raises as ``Claim.work_copy``."""
+    replace: Callable[[Envelope, bytes], None]
+    """Takes the envelope and the content that a ``Pass`` makes the message, without a work copy."""
 
 
 class Claim(ABC):
@@ -209,7 +211,7 @@ class Claim(ABC):
 
     @abstractmethod
     def touched(self) -> bool:
-        """Return whether the work copy may differ from the message. Ask after all programs ended.
+        """Return whether the filters may have changed the message. Ask after all programs ended.
 
         If not, a ``Pass`` leaves the message as it is, whatever becomes of the copy afterwards.
         """

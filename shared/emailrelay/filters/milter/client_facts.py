@@ -41,13 +41,16 @@ class MailFacts:
     """Octets of content."""
     host: str
     session: SessionFacts = field(init=False)
+    _mail: dict[bytes, bytes] = field(init=False)
+    """The macros of MAIL."""
     _shared: dict[bytes, bytes] = field(init=False)
     """The macros of all stages before the recipients."""
 
     def __post_init__(self) -> None:
         self.session = _session(self.envelope.client, self.envelope.arrival, self.host)
         connect, helo = self.session.macros.values()
-        self._shared = {**connect, **helo, **self._mail_macros()}
+        self._mail = self._mail_macros()
+        self._shared = {**connect, **helo, **self._mail}
 
     def mail(self) -> bytes:
         """Return the packet with the sender and the parameters of MAIL that are known."""
@@ -84,7 +87,7 @@ class MailFacts:
             case Command.CONNECT | Command.HELO:
                 return self.session.macros[command]
             case Command.MAIL:
-                return self._mail_macros()
+                return self._mail
             case Command.RCPT if recipient is not None:
                 local = recipient in self.envelope.to_local
                 return {

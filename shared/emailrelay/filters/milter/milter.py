@@ -234,12 +234,16 @@ def _later(reply: Reply, reason: str, side: Side) -> Verdict:
 
 def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
     changes = result.changes
-    if changes.header or changes.new_body:
-        fields = header_fields.changed(
-            mail.header.fields, changes.header, leading_space=mail.leading_space
-        )
+    header = _changed_header(mail, result)
+    if isinstance(copy, LateCopy) and copy.message is not None and not changes.new_body:
+        if header is not None:
+            copy.change(kept, b"".join((header, *mail.body(packets.CHUNK))))
+        elif kept != mail.envelope:
+            copy.change(kept, copy.message[1])
+        return
+    if header is not None:
         with editing.replaced(copy.content) as write:
-            write(header_fields.written(fields))
+            write(header)
             if changes.new_body:
                 mail.new_body.write_to(write)
             else:
@@ -247,6 +251,17 @@ def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) 
                     write(piece)
     if kept != mail.envelope:
         _write_envelope(copy.envelope, kept)
+
+
+def _changed_header(mail: _Mail, result: MilterResult) -> bytes | None:
+    """Return the new header; None: the content stays as it is."""
+    changes = result.changes
+    if not (changes.header or changes.new_body):
+        return None
+    fields = header_fields.changed(
+        mail.header.fields, changes.header, leading_space=mail.leading_space
+    )
+    return header_fields.written(fields)
 
 
 def _write_envelope(path: Path, envelope: Envelope) -> None:

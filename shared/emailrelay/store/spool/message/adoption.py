@@ -6,11 +6,13 @@ completes the adoption, any number of times, and does not run the chain again.
 """
 
 import os
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from emailrelay import envelope_format, journal, message_id
+from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
@@ -18,11 +20,17 @@ from emailrelay.settlement import Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
-from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.message.work_copy import SpoolCopy, open_left, read_left
+from emailrelay.store.spool.message.work_copy import (
+    SpoolCopy,
+    make_private,
+    open_left,
+    read_left,
+)
+from emailrelay.store.transition import Change
 
 _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
@@ -43,18 +51,57 @@ class _Prepared(NamedTuple):
     """Octets of the old envelope whose journal the new one has."""
 
 
+class Replacement(NamedTuple):
+    """A message as filters that need no files have changed it. Its journal is the original's."""
+
+    envelope: Envelope
+    content: bytes
+
+
+class _Place(NamedTuple):
+    """The directory of the new files, and its entry."""
+
+    at: Location
+    directory: Directory
+
+
 async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
-    spool = locked.spool
-    adopted = spool.directories.work / names.adopted_copy(locked.id)
     with ExitStack() as opened:
         if files.status_of(copy.content).st_size <= _SMALL:
             prepared = _prepare(locked, copy, passed, opened)
         else:
             prepared = await in_thread(_prepare, locked, copy, passed, opened)
-        await spool.syncer.run((prepared.content, prepared.envelope), (copy.directory,))
-    files.rename(copy.at, adopted)
-    copy.directory.close()
+        await _commit(locked, _Place(copy.at, copy.directory), prepared)
+    await _complete(locked, prepared)
+
+
+async def replace(locked: Locked, new: Replacement, passed: Pass) -> None:
+    """Do ``adopt`` for a small message that is in no files yet."""
+    place = _Place(*make_private(locked))
+    try:
+        with ExitStack() as opened:
+            prepared = _write(locked, place.directory, new, passed, opened)
+            await _commit(locked, place, prepared)
+    except BaseException:
+        place.directory.close()
+        files.remove_tree(place.at)  # once it is committed, it has another name
+        raise
+    await _complete(locked, prepared)
+
+
+async def _commit(locked: Locked, place: _Place, prepared: _Prepared) -> None:
+    """Sync the result, then show it: W -> W+."""
+    work = locked.spool.directories.work
+    await locked.spool.syncer.run((prepared.content, prepared.envelope), (place.directory,))
+    files.rename(place.at, work / names.adopted_copy(locked.id))
+    place.directory.close()
+
+
+async def _complete(locked: Locked, prepared: _Prepared) -> None:
+    """Make the result the message: W+ -> S2 or S4."""
+    spool = locked.spool
+    adopted = spool.directories.work / names.adopted_copy(locked.id)
     await spool.syncer.run((), (spool.directories.work,))
     _move_into_place(locked, adopted, prepared)
     await spool.syncer.run((), (spool.root,))
@@ -75,16 +122,46 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     beginning = os.pread(content, message_id.BEGINNING, 0)
     fields = file.envelope._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
-    tail = file.tail if left == old else envelope_format.parse(old).tail
+    tail = file.tail if left == old else envelope_format.tail(old)
     change = transition.after_filters(
         locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
     )
-    result = files.create(copy.directory / _RESULT)
+    result = _write_result(copy.directory, fields, tail, change, opened)
+    files.remove(copy.envelope)
+    return _Prepared(content, result, change.stage or Stage.READY, len(old))
+
+
+def _write(
+    locked: Locked, directory: Directory, new: Replacement, passed: Pass, opened: ExitStack
+) -> _Prepared:
+    """Write both files of a new message; ``opened`` closes them."""
+    octets = new.content
+    content = files.create(directory / names.content(locked.id))
+    opened.callback(os.close, content)
+    files.write_all(content, octets)
+    old = files.read_all(locked.descriptor)
+    fields = new.envelope._replace(message_id=message_id.of_content(octets))
+    change = transition.after_filters(
+        locked.stage,
+        passed,
+        length=len(octets),
+        crc32=zlib.crc32(octets),
+        now=locked.spool.clock(),
+    )
+    tail = envelope_format.tail(old)
+    result = _write_result(directory, fields, tail, change, opened)
+    return _Prepared(content, result, change.stage or Stage.READY, len(old))
+
+
+def _write_result(
+    directory: Directory, fields: Envelope, tail: bytes, change: Change, opened: ExitStack
+) -> int:
+    """Write the new envelope with the journal of the old one."""
+    result = files.create(directory / _RESULT)
     opened.callback(os.close, result)
     lines = _whole_lines(tail) + b"".join(map(journal.write, change.entries))
     files.write_all(result, envelope_format.write(fields) + lines)
-    files.remove(copy.envelope)
-    return _Prepared(content, result, change.stage or Stage.READY, len(old))
+    return result
 
 
 def _clear(copy: SpoolCopy) -> None:
@@ -127,7 +204,7 @@ def _move_into_place(locked: Locked, at: Location, known: _Prepared | None = Non
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not locks.is_named(locked.descriptor, unfiltered):
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
-    if files.exists(content):
+    if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
         # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.

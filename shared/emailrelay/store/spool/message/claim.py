@@ -27,6 +27,7 @@ from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
+from emailrelay.store.spool.message.adoption import Replacement
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.work_copy import CopySource, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
@@ -75,6 +76,7 @@ class SpoolClaim(Claim):
         self._read = read
         self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
+        self._replacement: Replacement | None = None
         self._doubt: int | None = None
         self._since = time.monotonic()
         self._open = True
@@ -125,7 +127,12 @@ class SpoolClaim(Claim):
 
     def at_hand(self, suffix: str) -> AtHand | None:
         """See ``Claim.at_hand``."""
-        return None if self._octets is None else AtHand(self._octets, partial(self._make, suffix))
+        if self._octets is None:
+            return None
+        return AtHand(self._octets, partial(self._make, suffix), self._replace)
+
+    def _replace(self, envelope: Envelope, content: bytes) -> None:
+        self._replacement = Replacement(envelope, content)
 
     def _make(self, suffix: str) -> WorkCopy:
         try:
@@ -137,6 +144,8 @@ class SpoolClaim(Claim):
 
     def touched(self) -> bool:
         """See ``Claim.touched``."""
+        if self._replacement is not None:
+            return True
         if self._touched is None:
             self._touched = self._copy is not None and self._copy.changed()
         return self._touched
@@ -301,6 +310,9 @@ class SpoolClaim(Claim):
     async def _pass(self, passed: Pass) -> None:
         if passed.quarantine is not None:
             passed = transition.passed_beside(self._wish(), passed)
+        if self._replacement is not None:
+            await adoption.replace(self._locked, self._replacement, passed)
+            return
         if self._copy is not None and self.touched():
             await adoption.adopt(self._locked, self._copy, passed)
             self._copy = None  # it is the message now

@@ -88,15 +88,20 @@ async def copied(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
     return await in_thread(make_copy, locked, source, suffix)
 
 
-def make_copy(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
-    """Copy an open content and its locked envelope, for this user alone."""
+def make_private(locked: Locked) -> tuple[Location, Directory]:
+    """Make the directory for a message's new files, for this user alone. W."""
     at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
         files.make_directory(at, PRIVATE)
     except FileExistsError:
         files.remove_tree(at)
         files.make_directory(at, PRIVATE)
-    directory = at.directory.below(at.name, makes=False, private=True)
+    return at, at.directory.below(at.name, makes=False, private=True)
+
+
+def make_copy(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
+    """Copy an open content and its locked envelope, for this user alone."""
+    at, directory = make_private(locked)
     content = directory / names.content(locked.id)
     envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
