@@ -11,8 +11,10 @@ import pytest
 from tests.fakes.filter_servers import serving
 from tests.fakes.milters import CONTINUE, ScriptedMilter, packet
 from tests.fakes.smtp_peer import SmtpPeer
+from tests.service.filterd.filter_bench import CONTENT, DEADLINE, Bench
+from tests.service.filterd.test_process import start
+from tests.service.filterd.test_verdicts import refusing
 from tests.service.forwarding import Office
-from tests.service.test_filterd import CONTENT, DEADLINE, Bench, refusing, start
 
 from emailrelay.bounces.failures import failures
 from emailrelay.events import FilterHeld, FilterTrouble
