@@ -61,10 +61,10 @@ def test_errors_are_those_of_their_files_since_a_sync_may_not_repeat_them(
     assert on(disk, monkeypatch).write((3, 4, 5)) == {3: LOST, 5: LOST}
 
 
-def test_slow_disk_is_asked_again_after_fifty_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(0.01)
+def test_slow_disk_is_asked_again_after_five_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(0.03)
     first = on(disk, monkeypatch)
-    for _ in range(52):
+    for _ in range(7):
         first.write((3,))
     assert disk.waited == [3, 3]
 
