@@ -25,6 +25,7 @@ OTHERS = {
     "Problem": "control flow of the console: it carries the answer to a request",
     "Refused": "control flow of the receiver: it carries the reply to a command",
     "SealedMessage": "control flow: a signed or encrypted message stays as it is",
+    "SpawnRefused": "control flow of filterd: the program is started in another way",
     "TooBusy": "control flow of the receiver: the session answers with 454",
 }
 """Public exceptions that do not derive from ``RelayError``, with the reason."""

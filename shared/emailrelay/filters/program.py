@@ -24,8 +24,8 @@ from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
-from emailrelay.filters.spawn import Command, Spawner, SpawnRefused
-from emailrelay.filters.surroundings import Started, environment, forbid_core, kill_group
+from emailrelay.filters.spawn import ProgramCommand, Spawner, SpawnRefused
+from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
 
@@ -170,11 +170,11 @@ class Programs:
 
     async def _process(
         self, argv: Sequence[str | Path], env: Mapping[str, str], stdout: int
-    ) -> Started:
+    ) -> StartedProgram:
         if self._spawner.works:
             words, silent = [os.fsencode(word) for word in argv], self._stderr is not None
             with suppress(SpawnRefused):
-                return await self._spawner.start(Command(words, env, stdout, silent))
+                return await self._spawner.start(ProgramCommand(words, env, stdout, silent))
         return self._popen(argv, env, stdout)
 
     def _popen(
@@ -219,7 +219,7 @@ class Programs:
 class _Running:
     """One running program; the event loop watches its output and its end. A ``with`` block."""
 
-    def __init__(self, process: Started, stdout: int) -> None:
+    def __init__(self, process: StartedProgram, stdout: int) -> None:
         """Take over the descriptor ``stdout``.
 
         Raise OSError if there is no descriptor for the pidfd.

@@ -36,7 +36,7 @@ _UMASK = 0o077
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-class Command(NamedTuple):
+class ProgramCommand(NamedTuple):
     """A program to be started. Its standard input is empty; it gets no further descriptor."""
 
     argv: Sequence[bytes]
@@ -59,7 +59,7 @@ class Spawner:
         self._jobs: SimpleQueue[Callable[[bool], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    async def start(self, command: Command) -> Child:
+    async def start(self, command: ProgramCommand) -> Child:
         """Start a program in a session of its own, with directory ``/`` and umask 077.
 
         If cancelled, wait for the start, and kill the program.
@@ -122,7 +122,7 @@ def _resolve(started: asyncio.Future[Child], outcome: Child | Exception) -> None
         started.set_exception(outcome)
 
 
-def _attempted(command: Command) -> Child | Exception:
+def _attempted(command: ProgramCommand) -> Child | Exception:
     try:
         return spawned(command)
     except Exception as error:  # noqa: BLE001 - raised again in the loop
@@ -164,7 +164,7 @@ def _attributes() -> "ctypes.Array[ctypes.c_char]":
     return attributes
 
 
-def spawned(command: Command) -> Child:
+def spawned(command: ProgramCommand) -> Child:
     """Start a program; for a thread with directory and umask of its own.
 
     Raises:

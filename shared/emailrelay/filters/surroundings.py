@@ -10,7 +10,7 @@ from typing import TypeAlias
 from emailrelay.filters.child import Child
 from emailrelay.filters.guard import MARK
 
-Started: TypeAlias = Child | subprocess.Popen[bytes]
+StartedProgram: TypeAlias = Child | subprocess.Popen[bytes]
 """A program that was started, whichever way."""
 _REAPING_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ def forbid_core(pid: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
-def kill_group(process: Started) -> None:
+def kill_group(process: StartedProgram) -> None:
     """Kill a program's group, and wait a short time for it, so that it leaves no zombie."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

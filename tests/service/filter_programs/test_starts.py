@@ -51,7 +51,7 @@ class SlowStart:
         self._real = spawn.spawned
         monkeypatch.setattr(spawn, "spawned", self._spawned)
 
-    def _spawned(self, command: spawn.Command) -> Child:
+    def _spawned(self, command: spawn.ProgramCommand) -> Child:
         self.reached.release()
         self.go.acquire()
         child = self._real(command)
