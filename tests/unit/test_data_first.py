@@ -48,9 +48,9 @@ def test_every_file_is_begun_and_the_last_one_is_waited_for(
 ) -> None:
     disk = Disk(0.001)
     first = on(disk, monkeypatch)
-    assert first.write((3, 4, 5)) == {}
-    assert first.write(()) == {}
-    assert first.write((6,)) == {}
+    assert first.write((3, 4, 5), alone=False) == {}
+    assert first.write((), alone=False) == {}
+    assert first.write((6,), alone=False) == {}
     assert (disk.begun, disk.waited) == ([3, 4], [5, 6])
 
 
@@ -58,19 +58,30 @@ def test_errors_are_those_of_their_files_since_a_sync_may_not_repeat_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     disk = Disk(0.001, refused=(3, 5))
-    assert on(disk, monkeypatch).write((3, 4, 5)) == {3: LOST, 5: LOST}
+    assert on(disk, monkeypatch).write((3, 4, 5), alone=False) == {3: LOST, 5: LOST}
 
 
-def test_slow_disk_is_asked_again_after_five_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(0.03)
+@pytest.mark.parametrize(("alone", "seconds", "flushes"), [(False, 0.01, 50), (True, 0.03, 5)])
+def test_slow_disk_is_asked_again_after_some_flushes(
+    monkeypatch: pytest.MonkeyPatch, *, alone: bool, seconds: float, flushes: int
+) -> None:
+    disk = Disk(seconds)
     first = on(disk, monkeypatch)
-    for _ in range(7):
-        first.write((3,))
+    for _ in range(flushes + 2):
+        first.write((3,), alone=alone)
     assert disk.waited == [3, 3]
+
+
+def test_message_alone_waits_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(0.01)
+    first = on(disk, monkeypatch)
+    for _ in range(3):
+        first.write((3,), alone=True)
+    assert disk.waited == [3, 3, 3]
 
 
 def test_data_of_a_real_file_is_written(tmp_path: Path) -> None:
     file = os.open(tmp_path / "content", os.O_CREAT | os.O_RDWR)
     os.write(file, b"x")
-    assert DataFirst().write((file,)) == {}
+    assert DataFirst().write((file,), alone=False) == {}
     os.close(file)

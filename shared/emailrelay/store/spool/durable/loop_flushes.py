@@ -106,7 +106,9 @@ class LoopFlushes:
         self._flushes += 1
         targets = dict.fromkeys(target for job in flush.jobs for target in job.targets)
         open_files = [target for target in targets if isinstance(target, int)]
-        flush.failed |= self._data_first.write(open_files)
+        flush.failed |= self._data_first.write(
+            open_files, alone=len(flush.jobs) == 1 and not flush.others
+        )
         written = [each for each in open_files if each not in flush.failed]
         begun: list[Target] = [*written]
         for target in targets:
