@@ -10,7 +10,8 @@ from pathlib import Path
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Delivered, Received
+from emailrelay.events.delivery import Delivered
+from emailrelay.events.receiving import Received
 from emailrelay.history_record import past
 from emailrelay.journal import Attempt
 from emailrelay.message_end import MessageEnd

@@ -16,7 +16,7 @@ import psycopg
 from tests.database_server import DatabaseServer
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store

@@ -18,7 +18,7 @@ import uvloop
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply

@@ -27,7 +27,7 @@ from tests.database_server import DatabaseServer
 from emailrelay import history_record
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import past
 from emailrelay.journal import Attempt

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.spool_sync import SpoolSync

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store

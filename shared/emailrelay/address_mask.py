@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from emailrelay.config import LogMailAddresses
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 
 MASK = "*"
 

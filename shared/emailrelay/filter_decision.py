@@ -10,17 +10,15 @@ from typing import assert_never
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
-from emailrelay.events import (
+from emailrelay.events.delivery import Deferred, Failed, RecipientsRefused
+from emailrelay.events.event import Event
+from emailrelay.events.filters import (
     Abandoned,
-    Deferred,
-    Event,
-    Failed,
     FilterHeld,
     FilterRejected,
     FilterTrouble,
     FilterVerdict,
     Passed,
-    RecipientsRefused,
 )
 from emailrelay.filters.verdict import (
     HELD_BACK,

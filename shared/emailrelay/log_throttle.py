@@ -15,24 +15,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from emailrelay.events import (
+from emailrelay.events.event import Event, Report
+from emailrelay.events.filters import FilterTrouble
+from emailrelay.events.log import LeftOut, LibraryTrouble
+from emailrelay.events.receiving import (
     AcceptTrouble,
-    Event,
-    FilterTrouble,
-    InternalError,
-    LeftOut,
-    LibraryTrouble,
     MoreTrouble,
     RecipientUnchecked,
     Rejected,
-    Report,
     SessionTrouble,
-    Stopped,
-    Stopping,
-    StoreTrouble,
     VerifierTrouble,
-    WatchTrouble,
 )
+from emailrelay.events.service import InternalError, Stopped, Stopping
+from emailrelay.events.store import StoreTrouble, WatchTrouble
 
 After: TypeAlias = Callable[[float, Callable[[], None]], None]
 """Calls a function after so many seconds; where that is impossible, it does nothing."""

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias, cast
 from emailrelay import systemd_journal
 from emailrelay.address_mask import Masking, masking
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events.event import TIME_FIELDS, Event, Level, Report
+from emailrelay.events.log import LibraryTrouble, LinesDropped
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.own_pid import own_pid
 from emailrelay.printable import printable

@@ -13,7 +13,8 @@ from tests.acceptance.relay import HANG, ROOT
 from emailrelay.classic.log_lines import of_event
 from emailrelay.classic.log_output import ClassicLogOptions, LogOutput
 from emailrelay.config import LogFormat
-from emailrelay.events import Event, Level, LoggedIn, LoginFailed, Received, Rejected
+from emailrelay.events.event import Event, Level
+from emailrelay.events.receiving import LoggedIn, LoginFailed, Received, Rejected
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.queue_id import QueueId
 

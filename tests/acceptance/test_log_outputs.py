@@ -36,7 +36,9 @@ _OURS = "-D /run/log/journal -t relay"
 """The entries of the test, in place of the units of an installation."""
 _SAYS = """
 from emailrelay.config import ReceiverSettings
-from emailrelay.events import LoginFailed, Started, StoreTrouble, Vanished
+from emailrelay.events.receiving import LoginFailed, Vanished
+from emailrelay.events.service import Started
+from emailrelay.events.store import StoreTrouble
 from emailrelay.logs import reporter
 report = reporter(ReceiverSettings(verbose=True))
 report(Started(service="receiver", version="1"))

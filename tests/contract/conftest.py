@@ -17,7 +17,7 @@ from tests.contract.mail import Opener
 from tests.database_server import POOLER, give_back_database, the_pooler, the_server
 from tests.faults.extent import ALL
 
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply

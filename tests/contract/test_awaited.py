@@ -21,7 +21,7 @@ from tests.contract.mail import (
 )
 
 from emailrelay.ack import Ack
-from emailrelay.events import Withdrawn
+from emailrelay.events.delivery import Withdrawn
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage

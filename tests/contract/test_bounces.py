@@ -13,7 +13,8 @@ from emailrelay.bounces.pace import HOUR
 from emailrelay.bounces.telling import BounceRules
 from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Bounced, BouncesHeldBack, Event, FailedRemoved, NotBounced
+from emailrelay.events.bounces import Bounced, BouncesHeldBack, FailedRemoved, NotBounced
+from emailrelay.events.event import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Fail

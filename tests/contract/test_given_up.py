@@ -6,7 +6,8 @@ import pytest
 from tests.contract.mail import ENVELOPE, OK, PATIENCE, Opener, claimed, history_of, stages
 
 from emailrelay.ack import Ack
-from emailrelay.events import Event, PossibleDuplicate
+from emailrelay.events.event import Event
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft, Store

@@ -9,7 +9,7 @@ from tests.contract.conftest import PostgresOpener, SeveralOpener
 from tests.contract.mail import ANN, OK, attempt, claimed, put
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage
 from emailrelay.message_end import MessageEnd

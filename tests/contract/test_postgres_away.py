@@ -24,7 +24,7 @@ from tests.contract.mail import (
 
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate, StoreTrouble
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done

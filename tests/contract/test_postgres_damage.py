@@ -4,7 +4,7 @@ import pytest
 from tests.contract.conftest import PostgresOpener
 from tests.contract.mail import claimed, content_of, history_of, put, stages
 
-from emailrelay.events import SetAside
+from emailrelay.events.store import SetAside
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.settlement import Done

@@ -20,7 +20,7 @@ from tests.contract.mail import (
 
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 

@@ -16,7 +16,7 @@ from tests.contract.conftest import (
 from tests.contract.mail import ENVELOPE, LATER, NEVER, Opener, attempt, claimed, put
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage

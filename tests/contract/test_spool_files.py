@@ -26,7 +26,7 @@ from tests.contract.mail import (
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import PossibleDuplicate, Recovered, SetAside
+from emailrelay.events.store import PossibleDuplicate, Recovered, SetAside
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage

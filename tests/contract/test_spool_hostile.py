@@ -25,7 +25,7 @@ from tests.contract.mail import (
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
-from emailrelay.events import TakenIn
+from emailrelay.events.store import TakenIn
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage

@@ -10,7 +10,7 @@ from tests.contract.mail import ENVELOPE, claimed, content_of, listed, put, stag
 from tests.contract.played_cut import BODY, cut, everything
 
 from emailrelay.errors import StoreError
-from emailrelay.events import StoreTrouble
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage

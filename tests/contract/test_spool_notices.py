@@ -7,7 +7,7 @@ from tests.contract.mail import history_of, put
 from tests.contract.test_failures import failure_of, text
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store

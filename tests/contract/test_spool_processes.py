@@ -22,7 +22,7 @@ from tests.contract.mail import (
 from tests.faults.extent import extent
 
 from emailrelay import envelope_format
-from emailrelay.events import PossibleDuplicate, Recovered
+from emailrelay.events.store import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage

@@ -13,7 +13,7 @@ from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import ENVELOPE, put, stages
 
 from emailrelay.ack import Ack
-from emailrelay.events import Recovered
+from emailrelay.events.store import Recovered
 from emailrelay.stage import Stage
 
 

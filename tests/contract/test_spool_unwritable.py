@@ -20,7 +20,7 @@ from tests.contract.mail import (
 )
 
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import Recovered, SetAside, StoreTrouble
+from emailrelay.events.store import Recovered, SetAside, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer
 from emailrelay.stage import Stage

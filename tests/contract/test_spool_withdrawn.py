@@ -10,7 +10,8 @@ from tests.contract.played_cut import BODY, cut, everything
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import SetAside, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.store import SetAside
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Fail

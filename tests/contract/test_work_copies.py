@@ -28,7 +28,7 @@ from tests.contract.mail import (
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import TakenIn
+from emailrelay.events.store import TakenIn
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, WorkCopy

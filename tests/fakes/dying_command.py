@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from emailrelay.aliases import Aliases
 from emailrelay.bounces.duty import BounceDuty
 from emailrelay.bounces.telling import BounceRules
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.notify import cli as notify
 from emailrelay.store.chooser import open_store
 from emailrelay.submit import cli as submit

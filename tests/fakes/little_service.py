@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.process_state import ProcessState
 from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emailrelay.errors import SignInError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.store.spool.tokens import Reserved

@@ -21,7 +21,8 @@ from tests.acceptance.sink import Arrival, record_of
 from tests.acceptance.source import Mail
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event, SetAside
+from emailrelay.events.event import Event
+from emailrelay.events.store import SetAside
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule

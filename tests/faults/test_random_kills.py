@@ -16,7 +16,8 @@ from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end,
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
-from emailrelay.events import Event, PossibleDuplicate
+from emailrelay.events.event import Event
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.store.chooser import open_store
 
 KILLS = int(os.environ.get("KILLS", extent(16, 500)))

@@ -25,7 +25,8 @@ from tests.faults.report import Report
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import Event, SetAside
+from emailrelay.events.event import Event
+from emailrelay.events.store import SetAside
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync

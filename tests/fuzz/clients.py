@@ -14,7 +14,7 @@ from tests.fuzz import judgement, octets
 from tests.fuzz.judgement import Wrong
 from tests.service.receiving import HANG, Peer, Running
 
-from emailrelay.events import Traceback
+from emailrelay.events.service import Traceback
 
 
 class Way(StrEnum):

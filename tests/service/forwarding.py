@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.routes import Routes, only

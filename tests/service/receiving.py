@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
 from emailrelay.store.memory import MemoryStore

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fakes.oauth_server import OAuthServer
 
 from emailrelay.config.accounts import AccountSettings
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.oauth.clocks import ClockReading

@@ -11,7 +11,7 @@ from tests.service.certificates import Authority
 from tests.service.forwarding import Office
 
 from emailrelay.config import ForwarderSettings, read
-from emailrelay.events import SignInRefused
+from emailrelay.events.accounts import SignInRefused
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay.store.spool.tokens import SpoolTokens

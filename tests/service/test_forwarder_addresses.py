@@ -11,7 +11,7 @@ from tests.fakes.deaf_address import DeafAddress
 from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import Office
 
-from emailrelay.events import SmarthostTrouble
+from emailrelay.events.servers import SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.session.happy_eyeballs import MEMORY, Silent, first_to_answer, interleaved
 from emailrelay_forwarder.session.opening import connect

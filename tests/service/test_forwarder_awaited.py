@@ -9,7 +9,8 @@ from tests.service.forwarding import CONTENT, Office
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate, StoreTrouble, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Settlement

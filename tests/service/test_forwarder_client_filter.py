@@ -10,7 +10,8 @@ from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import CONTENT, Office
 from tests.service.test_forwarder_awaited import ask
 
-from emailrelay.events import Deferred, Failed, FilterRejected, FilterTrouble
+from emailrelay.events.delivery import Deferred, Failed
+from emailrelay.events.filters import FilterRejected, FilterTrouble
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain

@@ -8,7 +8,7 @@ from tests.fakes.smtp_peer import Say, SmtpPeer
 from tests.service.forwarding import CONTENT, Office
 
 from emailrelay.envelope import Address, Body
-from emailrelay.events import Delivered
+from emailrelay.events.delivery import Delivered
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage

@@ -8,7 +8,8 @@ import pytest
 from tests.fakes.smtp_peer import Act, Close, Hang, SmtpPeer
 from tests.service.forwarding import HASTY, Office
 
-from emailrelay.events import Deferred, SmarthostTrouble
+from emailrelay.events.delivery import Deferred
+from emailrelay.events.servers import SmarthostTrouble
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.settlement import Defer
 from emailrelay_forwarder.session.session_error import in_words

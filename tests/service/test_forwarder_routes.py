@@ -12,7 +12,9 @@ from tests.service.test_forwarder_awaited import heard
 from tests.service.test_forwarder_smarthost import closed_port, working
 
 from emailrelay.envelope import Address
-from emailrelay.events import Deferred, Delivered, PossibleDuplicate, RateReached, SmarthostBack
+from emailrelay.events.delivery import Deferred, Delivered
+from emailrelay.events.servers import RateReached, SmarthostBack
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import History
 from emailrelay.reply import Reply
 from emailrelay.routes import Rate, Route, Routes

@@ -10,7 +10,8 @@ from tests.fakes.smtp_peer import Act, SmtpPeer
 from tests.service.forwarding import Office
 from tests.service.test_forwarder_smarthost import working
 
-from emailrelay.events import Deferred, SlowedDown
+from emailrelay.events.delivery import Deferred
+from emailrelay.events.servers import SlowedDown
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.delivery import throttling

@@ -9,7 +9,8 @@ import pytest
 from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
-from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
+from emailrelay.events.delivery import Deferred, Delivered
+from emailrelay.events.servers import SmarthostBack, SmarthostTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage

@@ -12,7 +12,7 @@ from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority, of_subject_only, old_only
 from tests.service.forwarding import HASTY, PATIENT, Office
 
-from emailrelay.events import SmarthostTrouble
+from emailrelay.events.servers import SmarthostTrouble
 from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version
 from emailrelay_forwarder.session.session_settings import SessionSettings

@@ -8,7 +8,8 @@ import pytest
 from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
 from tests.service.forwarding import CONTENT, HASTY, Office
 
-from emailrelay.events import InternalError, PossibleDuplicate
+from emailrelay.events.service import InternalError
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay_forwarder.delivery.delivery import Progress
 

@@ -4,14 +4,8 @@ from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import HASTY, Office
 from tests.service.receiving import receiving, send_mail, settings
 
-from emailrelay.events import (
-    Deferred,
-    Delivered,
-    Failed,
-    Received,
-    RecipientsRefused,
-    Rejected,
-)
+from emailrelay.events.delivery import Deferred, Delivered, Failed, RecipientsRefused
+from emailrelay.events.receiving import Received, Rejected
 
 
 async def test_received_names_the_message() -> None:

@@ -17,7 +17,7 @@ from tests.service.filterd.test_verdicts import refusing
 from tests.service.forwarding import Office
 
 from emailrelay.bounces.failures import failures
-from emailrelay.events import FilterHeld, FilterTrouble
+from emailrelay.events.filters import FilterHeld, FilterTrouble
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Attempt
 from emailrelay.notify.cli import main
 from emailrelay.queue_id import QueueId

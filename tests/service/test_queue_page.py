@@ -11,7 +11,7 @@ from tests.acceptance.pages import blocks
 from tests.acceptance.relay import ROOT
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue import render
 from emailrelay.queue.cli import main

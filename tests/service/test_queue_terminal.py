@@ -12,7 +12,7 @@ import pytest
 from tests.service.terminal import Shown, at_terminal
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply

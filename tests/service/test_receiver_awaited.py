@@ -8,7 +8,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.ack import Ack
 from emailrelay.config import ReceiverSettings
-from emailrelay.events import Received, Rejected
+from emailrelay.events.receiving import Received, Rejected
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage

@@ -6,7 +6,7 @@ import pytest
 from tests.service.receiving import HANG, receiving, send_mail, settings
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Rejected, SessionTrouble
+from emailrelay.events.receiving import Rejected, SessionTrouble
 from emailrelay.store.memory import MemoryStore
 
 

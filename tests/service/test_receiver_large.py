@@ -17,7 +17,7 @@ from tests.service.test_receiver_tls import client_context
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import SessionTrouble
+from emailrelay.events.receiving import SessionTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore

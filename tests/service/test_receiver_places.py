@@ -13,7 +13,7 @@ from tests.service.receiving import Peer, Running, receiving
 from tests.service.test_receiver_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
-from emailrelay.events import SessionTrouble, Vanished
+from emailrelay.events.receiving import SessionTrouble, Vanished
 from emailrelay_receiver.clients.peer_address import keep_first_packets, reset_peer_address
 
 RESET = b"\1\0\0\0\0\0\0\0"

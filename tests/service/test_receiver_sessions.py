@@ -12,7 +12,9 @@ from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import Received, SessionTrouble, StoreTrouble, Traceback
+from emailrelay.events.receiving import Received, SessionTrouble
+from emailrelay.events.service import Traceback
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft

@@ -14,7 +14,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
-from emailrelay.events import SessionTrouble
+from emailrelay.events.receiving import SessionTrouble
 from emailrelay_receiver.clients.tls_context import server_context
 
 MAIL = b"Subject: x\r\n\r\ntext\r\n"

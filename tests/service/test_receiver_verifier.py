@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
-from emailrelay.events import SessionTrouble, VerifierTrouble
+from emailrelay.events.receiving import SessionTrouble, VerifierTrouble
 from emailrelay_receiver.dialogue.verifier_answer import from_exit, from_line, question
 
 

@@ -20,7 +20,7 @@ from tests.service.verifying import answering, client_of, proxy_settings
 
 from emailrelay import silence
 from emailrelay.envelope import Address
-from emailrelay.events import RecipientChecked, RecipientUnchecked
+from emailrelay.events.receiving import RecipientChecked, RecipientUnchecked
 from emailrelay.metrics.declared import COUNTERS
 from emailrelay.reply import LONGEST_TEXT, Reply, one_line
 from emailrelay.routes import Route

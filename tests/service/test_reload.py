@@ -19,7 +19,8 @@ from tests.service.test_receiver_process import connect
 
 from emailrelay.config import ReceiverSettings, read
 from emailrelay.errors import ConfigError
-from emailrelay.events import Event, Reloaded, ReloadRefused
+from emailrelay.events.event import Event
+from emailrelay.events.service import Reloaded, ReloadRefused
 from emailrelay.queue_id import QueueId
 from emailrelay.service import LiveSettings, Swap
 from emailrelay.stage import Stage

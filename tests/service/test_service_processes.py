@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parent.parent / "fakes" / "little_service.py"
 STOPPED_AT_ONCE = """
 import os, signal, sys
 from emailrelay import service
-from emailrelay.events import Started
+from emailrelay.events.service import Started
 
 def report(event):
     if isinstance(event, Started):

@@ -18,7 +18,8 @@ from emailrelay.config import ForwarderSettings, ReceiverSettings
 from emailrelay.config.reading import read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
-from emailrelay.events import RecipientChecked, RecipientUnchecked, SignInRefused
+from emailrelay.events.accounts import SignInRefused
+from emailrelay.events.receiving import RecipientChecked, RecipientUnchecked
 from emailrelay.reply import Reply
 from emailrelay.routes import Route, Routes
 from emailrelay.secrets import ClientAccount, Form, Secret

@@ -6,16 +6,9 @@ from hypothesis import strategies as st
 
 from emailrelay.address_mask import masking
 from emailrelay.config import LogMailAddresses
-from emailrelay.events import (
-    Deferred,
-    Delivered,
-    Dialogue,
-    Direction,
-    LoggedIn,
-    Received,
-    Rejected,
-    SessionTrouble,
-)
+from emailrelay.events.delivery import Deferred, Delivered
+from emailrelay.events.receiving import LoggedIn, Received, Rejected, SessionTrouble
+from emailrelay.events.sessions import Dialogue, Direction
 from emailrelay.queue_id import QueueId
 
 DOMAIN, NONE = masking(LogMailAddresses.DOMAIN), masking(LogMailAddresses.NONE)

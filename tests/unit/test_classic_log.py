@@ -2,26 +2,21 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
 
 import pytest
+from docs.generate.log_page import kinds
 
 from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
 from emailrelay.classic.log_lines import ClassicLine, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
-from emailrelay.events import Direction, Event, StoreTrouble
+from emailrelay.events.event import Event
+from emailrelay.events.sessions import Direction
+from emailrelay.events.store import StoreTrouble
 
 NOON = 1_700_000_000.25
-
-
-def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
-    for sub in kind.__subclasses__():
-        if sub.__module__ == "emailrelay.events" and not sub.__subclasses__():
-            yield sub
-        yield from kinds(sub)
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in kinds()])

@@ -11,19 +11,12 @@ import pytest
 pytest.importorskip("prometheus_client", reason="the extra metrics is not installed")
 
 from emailrelay import runtime_dir
-from emailrelay.events import (
-    Bounced,
-    Deferred,
-    Delivered,
-    Event,
-    Failed,
-    FilterVerdict,
-    MonitorTrouble,
-    MoreTrouble,
-    Received,
-    Rejected,
-    Vanished,
-)
+from emailrelay.events.bounces import Bounced
+from emailrelay.events.delivery import Deferred, Delivered, Failed
+from emailrelay.events.event import Event
+from emailrelay.events.filters import FilterVerdict
+from emailrelay.events.receiving import MoreTrouble, Received, Rejected, Vanished
+from emailrelay.events.service import MonitorTrouble
 from emailrelay.metrics.counters import MOST_SERIES, Counters
 from emailrelay.metrics.declared import COUNTERS, HISTOGRAMS
 from emailrelay.metrics.exposition import families

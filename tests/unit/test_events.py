@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from emailrelay.events import Event, Level, Started, Stopped, Stopping, WorkerDied
+from emailrelay.events.event import Event, Level
+from emailrelay.events.service import Started, Stopped, Stopping, WorkerDied
 
 
 def test_events_are_equal_when_kind_and_fields_are() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.events import Dialogue, Direction, Event
+from emailrelay.events.event import Event
+from emailrelay.events.sessions import Dialogue, Direction
 from emailrelay_forwarder.session.session_error import SessionStep
 from emailrelay_forwarder.session.transcript import Transcript
 

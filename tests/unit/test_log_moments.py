@@ -7,7 +7,8 @@ import re
 import pytest
 
 from emailrelay.config import LogFormat
-from emailrelay.events import Deferred, Level
+from emailrelay.events.delivery import Deferred
+from emailrelay.events.event import Level
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.queue_id import QueueId
 

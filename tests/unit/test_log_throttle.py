@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
-from emailrelay.events import (
-    Event,
-    FilterTrouble,
-    LeftOut,
+from emailrelay.events.event import Event
+from emailrelay.events.filters import FilterTrouble
+from emailrelay.events.log import LeftOut
+from emailrelay.events.receiving import (
     LoginFailed,
     MoreTrouble,
     Rejected,
     SessionTrouble,
-    Stopping,
-    StoreTrouble,
     VerifierTrouble,
 )
+from emailrelay.events.service import Stopping
+from emailrelay.events.store import StoreTrouble
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 

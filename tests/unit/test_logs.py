@@ -11,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.config import FilterdSettings, LogFormat
-from emailrelay.events import (
-    Event,
-    Level,
-    Rejected,
-    Report,
-    SessionTrouble,
-    Stopping,
-    WorkerDied,
-)
+from emailrelay.events.event import Event, Level, Report
+from emailrelay.events.receiving import Rejected, SessionTrouble
+from emailrelay.events.service import Stopping, WorkerDied
 from emailrelay.logs import FIELD_LIMIT, field_value, line_reporter, renderer, reporter
 
 

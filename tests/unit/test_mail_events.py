@@ -9,7 +9,9 @@ from tests.unit.test_logs import Pipe
 from emailrelay.classic.log_lines import ClassicLine, Severity, of_event, of_own
 from emailrelay.config import LogFormat
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Delivered, Failed, PossibleDuplicate, Received, Rejected
+from emailrelay.events.delivery import Delivered, Failed
+from emailrelay.events.receiving import Received, Rejected
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.logs import ADDRESS_LIMIT, FIELD_LIMIT
 from emailrelay.mail_fields import mail_fields
 from emailrelay.queue_id import QueueId

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from emailrelay.config import LogFormat
-from emailrelay.events import Level, Received, Stopping
+from emailrelay.events.event import Level
+from emailrelay.events.receiving import Received
+from emailrelay.events.service import Stopping
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.own_pid import own_pid
 from emailrelay.queue_id import QueueId

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 
 from emailrelay.config import ConsoleSettings
 from emailrelay.errors import ConfigError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.login_attempts import LoginAttempts
 from emailrelay.service import Signals
 from emailrelay.store.chooser import open_store

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from emailrelay import service
 from emailrelay.config import ConsoleSettings, flags, load
-from emailrelay.events import Listening, Report
+from emailrelay.events.event import Report
+from emailrelay.events.service import Listening
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from emailrelay.config import ConsoleSettings
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.login_attempts import LoginAttempts
 from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.tokens import Tokens

@@ -8,7 +8,8 @@ from functools import partial
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
-from emailrelay.events import FilterUnstartable, Report
+from emailrelay.events.event import Report
+from emailrelay.events.filters import FilterUnstartable
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import unstartable

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from emailrelay.errors import StoreError
-from emailrelay.events import NoFilter, Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.filters import NoFilter
+from emailrelay.events.store import StoreTrouble
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.filter_decision import Run, decide, filtered, recipients_refused
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import FilterCopy, LateCopy, Original

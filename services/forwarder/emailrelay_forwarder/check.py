@@ -10,7 +10,7 @@ from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.sign_ins import trouble_of
 from emailrelay.secrets import SecretsFile

@@ -13,7 +13,8 @@ from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
-from emailrelay.events import FilterUnstartable, Report
+from emailrelay.events.event import Report
+from emailrelay.events.filters import FilterUnstartable
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import unstartable

@@ -7,7 +7,9 @@ from emailrelay.bounces.duty import BounceDuty
 from emailrelay.bounces.telling import BounceRules
 from emailrelay.config import ForwarderSettings
 from emailrelay.envelope import Address
-from emailrelay.events import Event, Failed, FilterRejected, Report
+from emailrelay.events.delivery import Failed
+from emailrelay.events.event import Event, Report
+from emailrelay.events.filters import FilterRejected
 
 
 def bounce_rules(settings: ForwarderSettings) -> BounceRules:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol, TypeAlias
 
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay_forwarder.delivery.recipient_check import RecipientCheck
 from emailrelay_forwarder.delivery.recipient_question import RecipientQuestion
 

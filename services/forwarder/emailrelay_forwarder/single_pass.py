@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from emailrelay.events import Report, StillUnfiltered
+from emailrelay.events.event import Report
+from emailrelay.events.filters import StillUnfiltered
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage

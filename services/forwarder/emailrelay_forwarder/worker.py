@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.store.base import Feed
 from emailrelay_forwarder.delivery.drain import Deliveries
 from emailrelay_forwarder.delivery.forwarding import Forwarding

@@ -7,7 +7,7 @@ from functools import partial
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
 from emailrelay.errors import ConfigError
-from emailrelay.events import Listening
+from emailrelay.events.service import Listening
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals

@@ -8,7 +8,7 @@ from emailrelay import host_port
 from emailrelay.config import ReceiverSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.filters.shipped.parameters import MxFilter, RewriteFilter
 from emailrelay.filters.spec import Filter, ProgramFilter, unstartable
 from emailrelay.secrets import SecretsFile

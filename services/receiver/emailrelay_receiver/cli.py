@@ -11,7 +11,9 @@ from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError, StoreError
-from emailrelay.events import Listening, Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.service import Listening
+from emailrelay.events.store import StoreTrouble
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams

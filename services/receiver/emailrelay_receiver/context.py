@@ -11,7 +11,8 @@ from emailrelay.aliases import Aliases
 from emailrelay.config import ReceiverSettings
 from emailrelay.config.values import left_out
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.login_attempts import LoginAttempts
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store

@@ -11,7 +11,7 @@ from emailrelay import spool_owner
 from emailrelay.address_mask import masking
 from emailrelay.config import LogFormat, ReceiverSettings, load
 from emailrelay.errors import RelayError
-from emailrelay.events import Level, Report
+from emailrelay.events.event import Level, Report
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop

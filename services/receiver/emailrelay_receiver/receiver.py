@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from emailrelay.events import AcceptTrouble
+from emailrelay.events.receiving import AcceptTrouble
 from emailrelay.listening import BACKLOG, socket_path, written
 from emailrelay.process_state import ProcessState
 from emailrelay_receiver.clients.peer_address import keep_first_packets

@@ -13,7 +13,10 @@ from emailrelay.bounces.telling import BounceRules, SentNotice
 from emailrelay.bounces.told_mail import ToldMail, told_at
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
-from emailrelay.events import BouncesHeldBack, InternalError, Report, StoreTrouble
+from emailrelay.events.bounces import BouncesHeldBack
+from emailrelay.events.event import Report
+from emailrelay.events.service import InternalError
+from emailrelay.events.store import StoreTrouble
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage

@@ -8,7 +8,8 @@ from contextlib import suppress
 from emailrelay.bounces.bouncer import Bouncer
 from emailrelay.bounces.telling import BounceRules
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
 from emailrelay.store.limits import Slot

@@ -12,7 +12,8 @@ from emailrelay.bounces.dsn import MOST_NAMED
 from emailrelay.bounces.notice import OneOfMany
 from emailrelay.bounces.pace import CountedMailboxes
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Bounced, FailedRemoved, NotBounced, Report
+from emailrelay.events.bounces import Bounced, FailedRemoved, NotBounced
+from emailrelay.events.event import Report
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from emailrelay import logs
 from emailrelay.classic import log_lines
 from emailrelay.classic.log_output import FLAGS, ClassicLogOptions, InheritedLog, path_at
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 
 NONE = "-"
 """Stands for no log file in the arguments of a service."""

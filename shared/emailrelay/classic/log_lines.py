@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, cast
 
-from emailrelay.events import TIME_FIELDS, Event
+from emailrelay.events.event import TIME_FIELDS, Event
 from emailrelay.logs import field_value
 from emailrelay.printable import printable
 

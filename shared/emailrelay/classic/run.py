@@ -20,7 +20,7 @@ from emailrelay.classic.start import FAILED, StartFailed
 from emailrelay.classic.supervisor import ClassicSupervisor
 from emailrelay.config import Settings
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.listening import Listeners
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.store.chooser import open_store

@@ -18,7 +18,7 @@ from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
 from emailrelay.errors import RelayError, StoreUnusable, reason_of
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
 

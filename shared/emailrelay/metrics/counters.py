@@ -17,7 +17,8 @@ from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnk
 
 from emailrelay import runtime_dir
 from emailrelay.errors import reason_of
-from emailrelay.events import Event, MonitorTrouble, Report
+from emailrelay.events.event import Event, Report
+from emailrelay.events.service import MonitorTrouble
 from emailrelay.metrics import places
 from emailrelay.metrics.declared import (
     COUNTED,

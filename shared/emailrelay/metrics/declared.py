@@ -10,25 +10,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from emailrelay.events import (
-    Bounced,
-    Deferred,
-    Delivered,
-    Event,
-    Failed,
-    FilterVerdict,
+from emailrelay.events.bounces import Bounced
+from emailrelay.events.delivery import Deferred, Delivered, Failed
+from emailrelay.events.event import Event
+from emailrelay.events.filters import FilterVerdict
+from emailrelay.events.receiving import (
     LoggedIn,
     LoginFailed,
     MoreTrouble,
-    PossibleDuplicate,
     Received,
     RecipientChecked,
     RecipientUnchecked,
     Rejected,
-    StoreTrouble,
-    TlsHandshake,
-    WorkerDied,
 )
+from emailrelay.events.service import WorkerDied
+from emailrelay.events.sessions import TlsHandshake
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 
 _E = TypeVar("_E", bound=Event)
 

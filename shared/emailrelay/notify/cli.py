@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
-from emailrelay.events import Event, Level
+from emailrelay.events.event import Event, Level
 from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.standard_streams import drop_output, prepare_streams

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, TokenUse

@@ -11,7 +11,7 @@ import typer
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, Grant
 from emailrelay.errors import ConfigError, SignInError
-from emailrelay.events import Event, Level
+from emailrelay.events.event import Event, Level
 from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.credentials import load_credentials

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 from emailrelay.config.accounts import AccountSettings, OAuth2
 from emailrelay.errors import RelayError, SignInError, StoreError, StoreUnusable
-from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
+from emailrelay.events.accounts import SignInBack, SignInTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.oauth import request, state
 from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, stamp_of_files

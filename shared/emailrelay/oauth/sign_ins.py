@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from emailrelay.config.accounts import AccountSettings
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.renewal import Renewal
 from emailrelay.store.tokens import TokenStore

@@ -1,6 +1,6 @@
 """Errors of ``emailrelay-queue`` on standard error."""
 
-from emailrelay.events import Event, Level
+from emailrelay.events.event import Event, Level
 from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-queue"

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.process_state import ProcessState
 from emailrelay.service.processes import Dispatch
 from emailrelay.service.signals import Signals

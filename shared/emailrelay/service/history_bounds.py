@@ -2,7 +2,8 @@
 
 from emailrelay.config.options import HistoryOptions
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import HistoryBounds
 

@@ -7,7 +7,8 @@ from typing import Generic, TypeAlias, TypeVar
 
 from emailrelay.config import Settings, at_start, read
 from emailrelay.errors import ConfigError
-from emailrelay.events import Reloaded, ReloadRefused, Report
+from emailrelay.events.event import Report
+from emailrelay.events.service import Reloaded, ReloadRefused
 
 _S = TypeVar("_S", bound=Settings)
 

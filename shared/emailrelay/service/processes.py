@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from emailrelay import spool_owner
 from emailrelay.config import version
 from emailrelay.errors import RelayError
-from emailrelay.events import Report, Started, Stopped, Stopping
+from emailrelay.events.event import Report
+from emailrelay.events.service import Started, Stopped, Stopping
 from emailrelay.linux import keep_freed_memory
 from emailrelay.service import service_manager
 from emailrelay.service.forked import GRACE, Role

@@ -2,7 +2,7 @@
 
 from emailrelay import logs
 from emailrelay.config import Settings
-from emailrelay.events import Event, Report
+from emailrelay.events.event import Event, Report
 
 
 def reporter(settings: Settings) -> Report:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from emailrelay import process_state, runtime_dir, service_status
 from emailrelay.errors import RelayError, reason_of
-from emailrelay.events import MonitorTrouble, Report, Unresponsive
+from emailrelay.events.event import Report
+from emailrelay.events.service import MonitorTrouble, Unresponsive
 from emailrelay.process_state import ProcessState
 from emailrelay.service import service_manager
 from emailrelay.service.shared_states import SharedStates, SignOfLife

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 
-from emailrelay.events import Report, WorkerDied
+from emailrelay.events.event import Report
+from emailrelay.events.service import WorkerDied
 from emailrelay.service.child_process import cause_of_end
 from emailrelay.service.forked import GRACE, Role, start
 from emailrelay.service.loop import loop_factory

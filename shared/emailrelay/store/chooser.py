@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from emailrelay import extras
 from emailrelay.errors import StoreError, StoreUnusable
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store

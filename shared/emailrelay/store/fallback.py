@@ -16,7 +16,8 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
-from emailrelay.events import HandedOver, Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import HandedOver, StoreTrouble
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply

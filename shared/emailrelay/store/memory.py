@@ -18,7 +18,9 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.event import Report
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble, TakenIn
 from emailrelay.history_record import past
 from emailrelay.journal import AdministratorWish, Doubted, Notified, Wished
 from emailrelay.mail_fields import mail_fields

@@ -13,7 +13,7 @@ from emailrelay.store.submission import Submission, SubmissionRefused
 if TYPE_CHECKING:  # the journal takes 10 ms, and only those who look read it
     from pathlib import Path
 
-    from emailrelay.events import Event
+    from emailrelay.events.event import Event
     from emailrelay.store.queue_view import QueueView
 
 

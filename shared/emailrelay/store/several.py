@@ -12,7 +12,8 @@ from typing import Self, TypeVar
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate

@@ -6,7 +6,7 @@ import time
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreError
-from emailrelay.events import Event, Level
+from emailrelay.events.event import Event, Level
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, spool_at
 from emailrelay.store.queue_view import waits

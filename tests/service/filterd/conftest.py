@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.service.filterd.filter_bench import Bench
 
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.store.chooser import open_store
 
 

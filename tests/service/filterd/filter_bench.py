@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.service.filterd.filter_bench import CONTENT, Bench, alive, eventually
 
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 

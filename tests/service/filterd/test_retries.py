@@ -4,7 +4,8 @@ import time
 
 from tests.service.filterd.filter_bench import CONTENT, Bench
 
-from emailrelay.events import Deferred, Failed, FilterTrouble, Passed
+from emailrelay.events.delivery import Deferred, Failed
+from emailrelay.events.filters import FilterTrouble, Passed
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
 from emailrelay.stage import Stage

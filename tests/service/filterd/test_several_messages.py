@@ -5,7 +5,9 @@ import asyncio
 from tests.service.filterd.filter_bench import CONTENT, DEADLINE, ENVELOPE, Bench
 
 from emailrelay.envelope import Address
-from emailrelay.events import Abandoned, Deferred, Failed, Passed, TakenIn
+from emailrelay.events.delivery import Deferred, Failed
+from emailrelay.events.filters import Abandoned, Passed
+from emailrelay.events.store import TakenIn
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 

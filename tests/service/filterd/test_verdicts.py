@@ -12,15 +12,9 @@ from emailrelay.ack import Ack
 from emailrelay.bounces.failures import failures
 from emailrelay.envelope import Address
 from emailrelay.errors import StoreError
-from emailrelay.events import (
-    Abandoned,
-    Event,
-    Failed,
-    FilterHeld,
-    FilterTrouble,
-    Passed,
-    RecipientsRefused,
-)
+from emailrelay.events.delivery import Failed, RecipientsRefused
+from emailrelay.events.event import Event
+from emailrelay.events.filters import Abandoned, FilterHeld, FilterTrouble, Passed
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage

@@ -4,7 +4,7 @@ import pytest
 from tests.service.filterd.filter_bench import CONTENT, DEADLINE, ENVELOPE, Bench
 
 from emailrelay.ack import Ack
-from emailrelay.events import FilterRejected, Passed
+from emailrelay.events.filters import FilterRejected, Passed
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage

@@ -6,7 +6,8 @@ import pytest
 from tests.service.filterd.filter_bench import CONTENT, DEADLINE, Bench, alive, eventually
 
 from emailrelay.errors import StoreError
-from emailrelay.events import FilterTrouble, NoFilter, Passed, StoreTrouble, TakenIn
+from emailrelay.events.filters import FilterTrouble, NoFilter, Passed
+from emailrelay.events.store import StoreTrouble, TakenIn
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement

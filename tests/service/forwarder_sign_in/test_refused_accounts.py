@@ -12,7 +12,8 @@ from tests.service.forwarder_sign_in.accounts import PASSWORD, by_password, sign
 from tests.service.forwarding import PATIENT, Office
 
 from emailrelay.errors import RelayError
-from emailrelay.events import SignInRefused, SmarthostBack, SmarthostTrouble
+from emailrelay.events.accounts import SignInRefused
+from emailrelay.events.servers import SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.server.breaker import FIRST_SIGN_IN, SPREAD, Breaker
 from emailrelay_forwarder.session.route import NextServer

@@ -6,7 +6,7 @@ from tests.service.certificates import Authority
 from tests.service.forwarder_sign_in.accounts import Tokens, sent, signing_in, why
 
 from emailrelay.errors import RelayError
-from emailrelay.events import SignInRefused
+from emailrelay.events.accounts import SignInRefused
 from emailrelay.secrets import Secret
 from emailrelay.settlement import Done
 from emailrelay_forwarder.session.account import TokenAccount

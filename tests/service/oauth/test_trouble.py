@@ -7,7 +7,7 @@ from tests.fakes.oauth_server import Answer
 from tests.service.oauth.sign_ins import refused
 from tests.service.signing_in import SECRET, Desk
 
-from emailrelay.events import SignInBack, SignInTrouble
+from emailrelay.events.accounts import SignInBack, SignInTrouble
 
 # Trouble
 

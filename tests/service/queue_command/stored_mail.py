@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue.cli import main
 from emailrelay.queue_id import QueueId

@@ -10,7 +10,7 @@ import pytest
 from tests.service.receiver_login.users import PASSWORD, greeted, plain, settings, write
 from tests.service.receiving import Peer, Running, receiving
 
-from emailrelay.events import LoginFailed
+from emailrelay.events.receiving import LoginFailed
 
 
 async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> None:

@@ -12,7 +12,7 @@ from tests.service.receiver_login.users import PASSWORD, b64, greeted, plain, se
 from tests.service.receiving import HANG, receiving
 
 from emailrelay.arrival_facts import ArrivalFacts
-from emailrelay.events import LoggedIn
+from emailrelay.events.receiving import LoggedIn
 
 
 @pytest.mark.parametrize("user", ["alice", "bob", "carol"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.service.receiver_login.users import PASSWORD, b64, greeted, plain, settings
 from tests.service.receiving import receiving
 
-from emailrelay.events import Dialogue
+from emailrelay.events.sessions import Dialogue
 
 
 async def test_the_dialogue_is_told_without_secrets(secrets: Path) -> None:

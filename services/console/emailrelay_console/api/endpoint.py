@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from emailrelay.client_source import source_of
-from emailrelay.events import ConsoleLoginFailed
+from emailrelay.events.console import ConsoleLoginFailed
 from emailrelay_console.access.tokens import LONGEST
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.console import Console

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from emailrelay.errors import RelayError
-from emailrelay.events import ConsoleAction, Report
+from emailrelay.events.console import ConsoleAction
+from emailrelay.events.event import Report
 from emailrelay.queue.action import APPLIES_TO, Action
 from emailrelay.queue.change_method import change_method
 from emailrelay.queue.row import row

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Self
 
 from emailrelay.errors import RelayError, reason_of
-from emailrelay.events import InternalError, Report
+from emailrelay.events.event import Report
+from emailrelay.events.service import InternalError
 from emailrelay.queue.action import Action
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry

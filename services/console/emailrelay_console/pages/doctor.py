@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from emailrelay.errors import ConfigError
-from emailrelay.events import ConsoleExamination
+from emailrelay.events.console import ConsoleExamination
 from emailrelay_console.mail.doctor import SECONDS
 from emailrelay_console.mail.host_settings import read_routes
 from emailrelay_console.web import forms

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from emailrelay.client_source import source_of
-from emailrelay.events import ConsoleLogin, ConsoleLoginFailed
+from emailrelay.events.console import ConsoleLogin, ConsoleLoginFailed
 from emailrelay_console.console import Console
 from emailrelay_console.web import forms
 from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, cookie_name, find_session

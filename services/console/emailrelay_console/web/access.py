@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emailrelay.errors import ConfigError
-from emailrelay.events import SecretsTrouble
+from emailrelay.events.accounts import SecretsTrouble
 from emailrelay_console.access.sessions import BrowserSession
 from emailrelay_console.console import Console
 from emailrelay_console.web.problem import Problem

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
-from emailrelay.events import InternalError, Traceback
+from emailrelay.events.service import InternalError, Traceback
 from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.doctor import DoctorBusy
 from emailrelay_console.mail.past_search import SearchBusy

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
+from emailrelay.events.service import InternalError
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.routes import RouteGroup, by_route

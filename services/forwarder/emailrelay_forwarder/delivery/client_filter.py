@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from emailrelay.errors import RelayError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.filter_decision import filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result

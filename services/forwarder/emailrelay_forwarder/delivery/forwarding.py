@@ -8,15 +8,8 @@ from random import random
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address
 from emailrelay.errors import StoreError
-from emailrelay.events import (
-    Deferred,
-    Delivered,
-    Failed,
-    PossibleDuplicate,
-    RecipientsRefused,
-    StoreTrouble,
-    Withdrawn,
-)
+from emailrelay.events.delivery import Deferred, Delivered, Failed, RecipientsRefused, Withdrawn
+from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.filters.verdict import Side
 from emailrelay.journal import Attempt

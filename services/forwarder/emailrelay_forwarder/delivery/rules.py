@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.routes import Routes
 from emailrelay.schedule import Schedule
 from emailrelay.store.limits import RouteLimits

@@ -1,7 +1,7 @@
 """Sends a server less mail when its replies ask for that."""
 
 from emailrelay.envelope import Address
-from emailrelay.events import SlowedDown
+from emailrelay.events.servers import SlowedDown
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.delivery import Progress, wants_less
 from emailrelay_forwarder.delivery.outgoing import Outgoing

@@ -11,7 +11,7 @@ from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way

@@ -7,7 +7,9 @@ from typing import NoReturn
 
 from emailrelay import routes
 from emailrelay.errors import StoreError
-from emailrelay.events import RateReached, Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.servers import RateReached
+from emailrelay.events.store import StoreTrouble
 from emailrelay.reply import Reply
 from emailrelay.store.limits import RouteLimits, Slot
 from emailrelay_forwarder.session.route import NextServer

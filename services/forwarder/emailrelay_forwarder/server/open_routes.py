@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from emailrelay import routes
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.server.gate import RouteGate
 from emailrelay_forwarder.server.pause import TurnedAway

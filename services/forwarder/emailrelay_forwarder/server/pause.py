@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Coroutine
 from random import random
 
-from emailrelay.events import Report, SignInRefused, SmarthostBack, SmarthostTrouble
+from emailrelay.events.accounts import SignInRefused
+from emailrelay.events.event import Report
+from emailrelay.events.servers import SmarthostBack, SmarthostTrouble
 from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.server.breaker import Breaker

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.reply import Reply
 from emailrelay_forwarder.server.connection_limit import ConnectionLimit
 from emailrelay_forwarder.server.connection_queue import ConnectionQueue

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from emailrelay.events import Event, Report
+from emailrelay.events.event import Event, Report
 from emailrelay_forwarder.session.account import Accounts, no_account
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.happy_eyeballs import Silent

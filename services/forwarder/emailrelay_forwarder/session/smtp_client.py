@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from emailrelay.events import TlsHandshake
+from emailrelay.events.sessions import TlsHandshake
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot

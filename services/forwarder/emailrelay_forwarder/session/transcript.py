@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from emailrelay.events import Dialogue, Direction, Report
+from emailrelay.events.event import Report
+from emailrelay.events.sessions import Dialogue, Direction
 from emailrelay_forwarder.session.session_error import SessionStep
 
 MASK = "***"

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import ConfigError
-from emailrelay.events import Report, SecretsTrouble
+from emailrelay.events.accounts import SecretsTrouble
+from emailrelay.events.event import Report
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.secrets import ClientAccount, Form, NoSuchAccount, Secret, SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable, read_line

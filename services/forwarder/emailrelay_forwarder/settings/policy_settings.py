@@ -4,7 +4,7 @@ from emailrelay.config import ForwarderSettings
 from emailrelay.config.security_values import DEFAULT_AUTHORITIES, NO_VERIFICATION
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout

@@ -13,7 +13,8 @@ from functools import partial
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
-from emailrelay.events import Report, SecretsTrouble
+from emailrelay.events.accounts import SecretsTrouble
+from emailrelay.events.event import Report
 from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
 from emailrelay.secrets.trusted import TrustedNetwork
 from emailrelay_receiver.clients.tls_context import server_context

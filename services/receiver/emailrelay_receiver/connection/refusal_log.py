@@ -2,7 +2,8 @@
 
 import asyncio
 
-from emailrelay.events import MoreTrouble, Rejected, Report, SessionTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.receiving import MoreTrouble, Rejected, SessionTrouble
 
 _LINES = 20
 _SECOND = 1.0

@@ -2,16 +2,10 @@
 
 import traceback
 
-from emailrelay.events import (
-    Dialogue,
-    Direction,
-    Rejected,
-    Report,
-    SessionTrouble,
-    TlsHandshake,
-    Traceback,
-    Vanished,
-)
+from emailrelay.events.event import Report
+from emailrelay.events.receiving import Rejected, SessionTrouble, Vanished
+from emailrelay.events.service import Traceback
+from emailrelay.events.sessions import Dialogue, Direction, TlsHandshake
 from emailrelay.mail_fields import UNKNOWN_MAIL, MailFields
 from emailrelay.reply import Reply
 from emailrelay_receiver.connection.refusal_log import RefusalLog

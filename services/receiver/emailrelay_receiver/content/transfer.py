@@ -3,7 +3,7 @@
 import secrets
 
 from emailrelay.ack import Ack
-from emailrelay.events import Received
+from emailrelay.events.receiving import Received
 from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK

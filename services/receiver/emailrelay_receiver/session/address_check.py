@@ -4,7 +4,7 @@ import asyncio
 from typing import assert_never
 
 from emailrelay.envelope import Address
-from emailrelay.events import RecipientChecked, RecipientUnchecked, VerifierTrouble
+from emailrelay.events.receiving import RecipientChecked, RecipientUnchecked, VerifierTrouble
 from emailrelay.reply import Reply
 from emailrelay_receiver.clients.forwarder_questions import ForwarderQuestions
 from emailrelay_receiver.clients.verifier import NoVerifierAnswer, Verifier

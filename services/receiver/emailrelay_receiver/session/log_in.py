@@ -4,7 +4,7 @@ import asyncio
 import secrets
 
 from emailrelay.client_source import source_of
-from emailrelay.events import LoggedIn, LoginFailed
+from emailrelay.events.receiving import LoggedIn, LoginFailed
 from emailrelay.login_attempts import LoginAttempt
 from emailrelay.reply import Reply
 from emailrelay_receiver.clients.client_rules import TooBusy

@@ -7,7 +7,7 @@ from emailrelay import spool_owner
 from emailrelay.config import Settings
 from emailrelay.config.findings import SettingFinding, warning
 from emailrelay.errors import RelayError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.store.chooser import open_store, spool_at, spool_trouble
 
 _PATIENCE = 20.0

@@ -10,7 +10,7 @@ from typing import cast
 
 from emailrelay.config import Settings, read
 from emailrelay.errors import ConfigError, StoreUnusable
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.connections import DatabaseConnection, DatabaseConnections
 from emailrelay.store.postgres.schema import versions

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from uuid import UUID
 
 from emailrelay.errors import DamagedMessage, StoreError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.schedule import FARTHEST

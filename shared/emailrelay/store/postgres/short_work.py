@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from emailrelay.events import Event, Report
+from emailrelay.events.event import Event, Report
 from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import DatabaseConnections

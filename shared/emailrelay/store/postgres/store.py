@@ -8,7 +8,7 @@ from typing import Self
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage

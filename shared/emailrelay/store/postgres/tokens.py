@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID, uuid4
 
 from emailrelay.errors import StoreError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.tokens import TokenStore, TokenTurn

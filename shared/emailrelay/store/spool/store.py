@@ -12,7 +12,7 @@ import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
-from emailrelay.events import Report
+from emailrelay.events.event import Report
 from emailrelay.journal import AdministratorWish, Entry, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emailrelay.errors import RelayError
-from emailrelay.events import Event
+from emailrelay.events.event import Event
 from emailrelay.store.spool.disk import directory_check, names
 from emailrelay.store.spool.durable import segment
 from emailrelay.store.spool.message.spool import Spool, open_spool

@@ -18,7 +18,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.store.postgres.link.place import Place
 from emailrelay.store.postgres.link.trouble import Lost, Unfit, not_connected, translated
 

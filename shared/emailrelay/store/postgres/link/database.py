@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from emailrelay.errors import RelayError
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.clock import DatabaseClock

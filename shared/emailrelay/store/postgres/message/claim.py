@@ -8,7 +8,7 @@ from typing import cast
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
-from emailrelay.events import TakenIn
+from emailrelay.events.store import TakenIn
 from emailrelay.mail_fields import mail_fields
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid

@@ -8,7 +8,8 @@ from emailrelay import envelope_format, journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import PossibleDuplicate, SetAside, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.store import PossibleDuplicate, SetAside
 from emailrelay.journal import Doubted, Entry, History
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply

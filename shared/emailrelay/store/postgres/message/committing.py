@@ -13,7 +13,7 @@ from uuid import UUID
 
 from emailrelay.ack import Ack
 from emailrelay.errors import RelayError, StoreError
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.batch import Batch

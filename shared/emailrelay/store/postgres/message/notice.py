@@ -10,7 +10,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import Recovered
+from emailrelay.events.store import Recovered
 from emailrelay.journal import Notified
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId

@@ -15,7 +15,7 @@ from uuid import UUID
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, History
 from emailrelay.message_end import MessageEnd

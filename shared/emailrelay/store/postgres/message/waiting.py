@@ -12,7 +12,8 @@ from uuid import UUID
 
 from emailrelay.ack import Ack
 from emailrelay.errors import RelayError
-from emailrelay.events import PossibleDuplicate, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import Doubted
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid

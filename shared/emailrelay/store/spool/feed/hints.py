@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from emailrelay.events import WatchTrouble
+from emailrelay.events.store import WatchTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names

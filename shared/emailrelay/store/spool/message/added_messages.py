@@ -5,7 +5,7 @@ import stat
 
 from emailrelay import envelope_format, message_id
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import TakenIn
+from emailrelay.events.store import TakenIn
 from emailrelay.mail_fields import mail_fields
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from emailrelay import envelope_format, journal, linux
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import Recovered, SetAside, Withdrawn
+from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.store import Recovered, SetAside
 from emailrelay.journal import History
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId

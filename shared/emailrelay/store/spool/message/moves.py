@@ -11,7 +11,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.message_end import MessageEnd

@@ -17,7 +17,7 @@ from enum import StrEnum
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
-from emailrelay.events import Recovered
+from emailrelay.events.store import Recovered
 from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from emailrelay.events import Report, StoreTrouble
+from emailrelay.events.event import Report
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from emailrelay import journal
 from emailrelay.errors import RelayError
-from emailrelay.events import PossibleDuplicate, Recovered
+from emailrelay.events.store import PossibleDuplicate, Recovered
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
-from emailrelay.events import Recovered
+from emailrelay.events.store import Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, locks, names

@@ -1,0 +1,39 @@
+"""The events of notices about failed mail."""
+
+from typing import ClassVar
+
+from emailrelay.events.event import Event, Level
+from emailrelay.queue_id import QueueId
+
+
+class Bounced(Event):
+    """A notice of failure is on its way: ``to`` are its recipients, ``notice`` is its id."""
+
+    id: QueueId
+    """The failed message; several may share a notice."""
+    notice: QueueId
+    to: tuple[str, ...]
+
+
+class NotBounced(Event):
+    """There is no notice about a failed message; it stays in the store."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    reason: str
+
+
+class BouncesHeldBack(Event):
+    """So many ``notices`` went to one address within an hour that further failures share one."""
+
+    level: ClassVar[Level] = Level.WARNING
+    to: tuple[str, ...]
+    notices: int
+    again: float
+    """The time of the shared notice, in seconds since 1970."""
+
+
+class FailedRemoved(Event):
+    """A failed message was removed: its sender was told, and the time to keep it is over."""
+
+    id: QueueId
