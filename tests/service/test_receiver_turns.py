@@ -66,3 +66,23 @@ async def test_a_client_that_resets_the_connection_in_its_content_ends_its_sessi
             peer.reset()
         await running.empty()
         assert running.mail() == []
+
+
+async def test_the_end_of_the_service_spares_a_connection_that_is_closed_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sessions: list[SmtpSession] = []
+    connected = SmtpSession.connected
+
+    def noted(self: SmtpSession) -> None:
+        sessions.append(self)
+        connected(self)
+
+    monkeypatch.setattr(SmtpSession, "connected", noted)
+    async with receiving() as running:
+        async with running.client() as peer:
+            await peer.reply()
+            (session,) = sessions
+            session.wire.abort()
+            session.wind_up()
+        await running.empty()
