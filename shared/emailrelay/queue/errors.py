@@ -1,7 +1,11 @@
 """Errors of ``emailrelay-queue`` on standard error."""
 
-from emailrelay.events.event import Event, Level
+from typing import TYPE_CHECKING
+
 from emailrelay.terminal.error_lines import print_errors
+
+if TYPE_CHECKING:
+    from emailrelay.events.event import Event
 
 PROGRAM = "emailrelay-queue"
 
@@ -11,7 +15,9 @@ def print_error(text: str) -> int:
     return print_errors(PROGRAM, text, status=1)
 
 
-def report(event: Event) -> None:
+def report(event: "Event") -> None:
     """Print an event of the store if it is a warning or an error."""
+    from emailrelay.events.event import Level  # noqa: PLC0415 - commands that only look need none
+
     if event.level in (Level.WARNING, Level.ERROR):
         print_error(str(event))

@@ -93,5 +93,5 @@ def test_looking_at_a_spool_imports_nothing_slow(mail: Mail, words: str) -> None
     )
     loaded = done.stderr.split()
     assert [name for name in SLOW if name in loaded] == []
-    assert len([name for name in loaded if name.startswith("emailrelay.")]) < 75
+    assert len([name for name in loaded if name.startswith("emailrelay.")]) < 70
     assert len(loaded) < 190

@@ -16,7 +16,7 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*)|\r*)\n")
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
 _SHORT = 100
-"""Octets of a line that is kept once it was read: servers repeat most of theirs."""
+"""Octets of the longest line whose parts are kept: servers repeat most of their short lines."""
 
 
 class RawReply(NamedTuple):
