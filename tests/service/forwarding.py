@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from tests.fakes.secure_peer import SecurePeer
+
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.events.event import Event
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.routes import Routes, only
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Settlement
+from emailrelay.settlement import Defer, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim
 from emailrelay.store.memory import MemoryStore
@@ -146,3 +148,15 @@ class Office:
     def _report(self, event: Event) -> None:
         self.told.append(event)
         self._news.set()
+
+
+async def sent(peer: SecurePeer, settings: SessionSettings) -> tuple[Settlement, Office]:
+    office = Office(peer.address, settings)
+    settlement = await office.send()
+    await office.forwarding.close()
+    return settlement, office
+
+
+def why(settlement: Settlement) -> str:
+    assert isinstance(settlement, Defer)
+    return str(settlement.attempt.trouble)

@@ -10,10 +10,10 @@ import pytest
 import trustme
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority, of_subject_only, old_only
-from tests.service.forwarding import HASTY, PATIENT, Office
+from tests.service.forwarding import HASTY, PATIENT, Office, sent, why
 
 from emailrelay.events.servers import SmarthostTrouble
-from emailrelay.settlement import Defer, Done, Settlement
+from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version
 from emailrelay_forwarder.session.session_settings import SessionSettings
 
@@ -32,18 +32,6 @@ def under(tls: Tls, settings: SessionSettings = PATIENT) -> SessionSettings:
 
 def verified(authority: Authority, mode: Mode = Mode.REQUIRED) -> Tls:
     return Tls(mode=mode, verify=True, authorities=authority.path)
-
-
-async def sent(peer: SecurePeer, settings: SessionSettings) -> tuple[Settlement, Office]:
-    office = Office(peer.address, settings)
-    settlement = await office.send()
-    await office.forwarding.close()
-    return settlement, office
-
-
-def why(settlement: Settlement) -> str:
-    assert isinstance(settlement, Defer)
-    return str(settlement.attempt.trouble)
 
 
 def nothing_but_starttls(peer: SecurePeer) -> bool:

@@ -3,12 +3,10 @@
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
 
-from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarding import PATIENT
 
 from emailrelay.secrets import ClientAccount, Form, Secret
-from emailrelay.settlement import Defer, Settlement
 from emailrelay_forwarder.session.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.session.policy import Policy, Tls
 from emailrelay_forwarder.session.route import NextServer
@@ -33,18 +31,6 @@ def signing_in(
         return account
 
     return replace(PATIENT, policy=policy or trusting, accounts=the_one)
-
-
-async def sent(peer: SecurePeer, settings: SessionSettings) -> tuple[Settlement, Office]:
-    office = Office(peer.address, settings)
-    settlement = await office.send()
-    await office.forwarding.close()
-    return settlement, office
-
-
-def why(settlement: Settlement) -> str:
-    assert isinstance(settlement, Defer)
-    return str(settlement.attempt.trouble)
 
 
 def leaks(octets: bytes) -> bool:

@@ -5,16 +5,8 @@ from dataclasses import replace
 import pytest
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.forwarder_sign_in.accounts import (
-    ALL,
-    PASSWORDS,
-    by_password,
-    leaks,
-    sent,
-    signing_in,
-    why,
-)
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarder_sign_in.accounts import ALL, PASSWORDS, by_password, leaks, signing_in
+from tests.service.forwarding import PATIENT, Office, sent, why
 
 from emailrelay.secrets import AuthConfig, ClientAccount, Form, Secret
 from emailrelay.settlement import Defer, Done

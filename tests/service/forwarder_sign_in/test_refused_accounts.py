@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.forwarder_sign_in.accounts import PASSWORD, by_password, signing_in, why
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarder_sign_in.accounts import PASSWORD, by_password, signing_in
+from tests.service.forwarding import PATIENT, Office, why
 
 from emailrelay.errors import RelayError
 from emailrelay.events.accounts import SignInRefused

@@ -14,11 +14,9 @@ from tests.service.forwarder_sign_in.accounts import (
     Tokens,
     by_password,
     leaks,
-    sent,
     signing_in,
-    why,
 )
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarding import PATIENT, Office, sent, why
 
 from emailrelay.envelope_format import to_xtext
 from emailrelay.settlement import Defer, Done

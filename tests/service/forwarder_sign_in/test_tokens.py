@@ -3,7 +3,8 @@
 import pytest
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.forwarder_sign_in.accounts import Tokens, sent, signing_in, why
+from tests.service.forwarder_sign_in.accounts import Tokens, signing_in
+from tests.service.forwarding import sent, why
 
 from emailrelay.errors import RelayError
 from emailrelay.events.accounts import SignInRefused
