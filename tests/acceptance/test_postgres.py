@@ -274,6 +274,15 @@ def test_programs_submit_mail_and_see_the_queue(hosts: Hosts) -> None:
     assert "empty" in hosts.submitted(name="mailq")
 
 
+def test_trace_finds_submitted_mail_by_its_alias(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMAILRELAY_ALIASES", "root=admin@there.test")
+    hosts.submitted("root", text="Subject: x\n\nfailed\n")
+    found = json.loads(hosts.queue("trace", "root@here.test", "--json"))
+    assert found["to"] == ["admin@there.test"]
+
+
 def test_user_without_rights_submits_through_the_receiver(hosts: Hosts) -> None:
     receiver = hosts.receiver()
     with psycopg.connect(hosts.server.conninfo(hosts.name), autocommit=True) as connection:
