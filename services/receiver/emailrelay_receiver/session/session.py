@@ -19,7 +19,7 @@ _MAKING_ROOM = Reply(421, "4.7.0 idle, and others need the place")
 
 
 class SmtpSession:
-    """One session. ``connected`` is called at its begin, ``ended`` at its end."""
+    """One session. ``connected`` is called at its start, ``ended`` at its end."""
 
     __slots__ = (
         "_channel",
