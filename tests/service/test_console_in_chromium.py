@@ -82,13 +82,10 @@ class Scene(NamedTuple):
         message.set_content(f"Dear reader,\n\nthis is about: {subject}.\n")
         if html:
             message.add_alternative(html, subtype="html")
+        known = len(self.receiver.events("received"))
         with smtplib.SMTP("127.0.0.1", self.receiver.port) as client:
             client.sendmail(sender, list(recipients), message.as_bytes())
-        known = [each["id"] for each in self.receiver.events("received")]
-        found = until(
-            lambda: [e for e in self.receiver.events("received") if e["id"] not in known[:-1]],
-            "the message is received",
-        )
+        found = until(lambda: self.receiver.events("received")[known:], "the message is received")
         return str(found[-1]["id"])
 
     def sign_in(self, name: str = "ann") -> None:

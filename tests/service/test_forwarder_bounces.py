@@ -187,6 +187,8 @@ async def test_forwarders_and_notifiers_on_one_spool_tell_each_sender_once(
         beside = await asyncio.create_subprocess_exec(*notify, stdout=DEVNULL)
         assert await beside.wait() == 0
         await settled(store, 40)
-        assert await one.stop() == 0
-        assert await two.stop() == 0
+        for each in (one, two):
+            # The notifier may have told all before they hear signals.
+            await each.until("started")
+            assert await each.stop() == 0
     assert len(peer.messages) == 40
