@@ -11,6 +11,7 @@ serial:4    Each takes 4 ms, one after the other.
 parallel:4  Each takes 4 ms, side by side.
 """
 
+import os
 import platform
 import sys
 import threading
@@ -69,7 +70,7 @@ def main() -> int:
 
     platform.machine = lambda: ""  # no kernel syncs by itself on a processor that is not known
     linux.sync_file_system = on_the_disk(linux.sync_file_system)
-    files.sync_data = on_the_disk(files.sync_data)
+    os.fdatasync = on_the_disk(os.fdatasync)
     files.sync_directory = on_the_disk(files.sync_directory)
     return receive()
 

@@ -21,8 +21,8 @@ from emailrelay.events.event import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens
-from emailrelay.store.memory import MemoryStore
-from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.memory.mail import MemoryMail
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.tokens import TokenStore

@@ -29,8 +29,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Draft, Store
+from emailrelay.store.base import CHUNK, Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.draft import Draft
 from emailrelay.store.postgres.message import committing
 
 

@@ -23,7 +23,7 @@ from tests.contract.mail import (
     stages,
 )
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.errors import StoreUnusable
 from emailrelay.events.store import PossibleDuplicate, Recovered, SetAside
@@ -337,7 +337,7 @@ async def test_draft_of_a_dead_writer_goes_forward_if_its_content_is_what_was_ac
     accepted = Accepted(at=1.7e9, stage=Stage.UNFILTERED, length=5, crc32=zlib.crc32(b"whole"))
     message = QueueId("1700000000000.5.1")
     envelope = spool.directory / ".new" / f"emailrelay.{message}.envelope"
-    envelope.write_bytes(NOW_FORMAT + journal.write(accepted))
+    envelope.write_bytes(NOW_FORMAT + journal_format.write(accepted))
     directory = spool.directory if moved else spool.directory / ".new"
     (directory / f"emailrelay.{message}.content").write_bytes(content)
     async with spool() as store:

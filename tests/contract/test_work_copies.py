@@ -25,13 +25,13 @@ from tests.contract.mail import (
     stages,
 )
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.store import TakenIn
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, WorkCopy
+from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.spool.message.draft import SpoolDraft
 
@@ -99,7 +99,7 @@ async def test_copy_shows_what_happened_before(opener: Opener) -> None:
         async with await claimed(store, message) as claim:
             copy = await claim.work_copy("busy")
             tail = envelope_format.parse(copy.envelope.read_bytes()).tail
-            assert journal.history(tail) == claim.history
+            assert journal_format.history(tail) == claim.history
 
 
 async def test_fresh_copy_replaces_an_earlier_one(opener: Opener) -> None:
@@ -281,7 +281,7 @@ async def test_same_length_change_is_noticed(opener: Opener) -> None:
 
 async def test_journal_is_the_originals_whatever_the_filter_wrote(opener: Opener) -> None:
     clock = Clock()
-    forged = journal.write(attempt(clock.now, ann=OK, bob=OK, cat=OK))
+    forged = journal_format.write(attempt(clock.now, ann=OK, bob=OK, cat=OK))
     async with opener(clock) as store:
         message = await put(store, ORIGINAL, Stage.UNFILTERED)
         accepted = (await history_of(store, message)).accepted_at

@@ -29,8 +29,10 @@ from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Hold, Pass, after_attempt
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, Feed, Store
+from emailrelay.store.base import CHUNK, Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.claim import Claim
+from emailrelay.store.feed import Feed
 from emailrelay.store.spool.durable import segment
 
 News: TypeAlias = tuple[str, float, Any]

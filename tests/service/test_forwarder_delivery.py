@@ -12,7 +12,7 @@ from emailrelay.events.delivery import Delivered
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 

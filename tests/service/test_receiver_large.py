@@ -19,8 +19,8 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.receiving import SessionTrouble
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import Draft
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.draft import Draft
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.wire import ClientWire
 

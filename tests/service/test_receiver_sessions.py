@@ -17,8 +17,8 @@ from emailrelay.events.service import Traceback
 from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.draft import Draft
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.connection.wire import ClientWire
 
 

@@ -22,8 +22,11 @@ from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.claim import Claim
+from emailrelay.store.draft import Draft
 from emailrelay.store.failure import FailedMessage
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits

@@ -12,7 +12,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 from emailrelay_filterd import missing_filters
 
 
