@@ -1,4 +1,4 @@
-"""Makes pages from templates. Every value is escaped: no text of a message becomes HTML."""
+"""Makes pages from templates that escape every value: no text of a message becomes HTML."""
 
 from functools import cache
 from importlib.resources import files
