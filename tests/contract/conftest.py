@@ -14,7 +14,8 @@ import pytest
 from _pytest.mark import ParameterSet
 from psycopg import sql
 from tests.contract.mail import Opener
-from tests.database_server import POOLER, give_back_database, the_pooler, the_server
+from tests.database_pooler import POOLER, the_pooler
+from tests.database_server import give_back_database, the_server
 from tests.faults.extent import ALL
 
 from emailrelay.events.event import Event

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.test_forwarder_process import forwarder, put
+from tests.service.forwarder_process import forwarder, put
 
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store

@@ -11,8 +11,8 @@ import pytest
 import uvloop
 from tests.fakes.certificates import make_certificates
 from tests.service.receiving import HANG, Peer, receiving
-from tests.service.test_receiver_sessions import Slow
-from tests.service.test_receiver_tls import client_context
+from tests.service.receiving_tls import client_context
+from tests.service.slow_store import Slow
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
