@@ -26,6 +26,8 @@ from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, r
 _MOST_TARGETS = 4
 _LARGEST = (ROOM - 1) // MOST_FLUSHES // _MOST_TARGETS
 """Jobs of a flush."""
+_PATIENCE = 0.02
+"""The most seconds that the loop stands still for syncs while nothing else is to be done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +99,21 @@ class LoopFlushes:
         self._alone = key, ended
         return True
 
+    @property
+    def idle(self) -> bool:
+        """True: no sync is under way, and none waits."""
+        return not self._under_way and not self._waiting and self._alone is None
+
+    def wait(self) -> bool:
+        """Wait a little for the syncs under way, which the loop then need not hear of.
+
+        False: they take longer. Blocks.
+        """
+        if self._kernel is not None and not self.idle:
+            left = len(self._under_way) + (self._alone is not None)
+            self._note(self._kernel.ended_within(left, _PATIENCE))
+        return self.idle
+
     def _go_on(self) -> None:
         while self._waiting and self._kernel is not None and self._depth.allows(self._flushes):
             jobs, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
@@ -131,9 +148,11 @@ class LoopFlushes:
             self._end(flush)
 
     def _look(self) -> None:
-        if self._kernel is None:
-            return
-        for key, error in self._kernel.ended():
+        if self._kernel is not None:
+            self._note(self._kernel.ended())
+
+    def _note(self, ends: Sequence[tuple[int, OSError | None]]) -> None:
+        for key, error in ends:
             if self._alone is not None and key == self._alone[0]:
                 (_, ended), self._alone = self._alone, None
                 ended(error)
