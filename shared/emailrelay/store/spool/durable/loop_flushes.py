@@ -39,10 +39,24 @@ class _Flush:
     """Flushes that were under way at its beginning."""
     began: float
     opened: list[int] = field(default_factory=list[int])
-    """Directories that were opened for it: each open file has errors of its own."""
+    """Directories that were opened for it."""
     failed: dict[Target, OSError] = field(default_factory=dict[Target, OSError])
     left: int = 0
     """Syncs that have not ended."""
+
+    def descriptor_of(self, directory: Directory) -> int:
+        """Return an open file of a directory that no other flush syncs.
+
+        Each open file has errors of its own, which the kernel reports once.
+
+        Raises:
+            OSError: the directory cannot be opened.
+
+        """
+        if not self.others:
+            return directory.fileno()  # a flush that begins beside this one opens its own
+        self.opened.append(files.reopened(directory))
+        return self.opened[-1]
 
 
 class LoopFlushes:
@@ -128,16 +142,17 @@ class LoopFlushes:
         )
         written = [each for each in open_files if each not in flush.failed]
         begun: list[Target] = [*written]
+        directories: list[int] = []
         for target in targets:
             if isinstance(target, Directory):
                 try:
-                    flush.opened.append(files.reopened(target))
+                    directories.append(flush.descriptor_of(target))
                 except OSError as error:
                     flush.failed[target] = error
                 else:
                     begun.append(target)
         first, self._key = self._key, self._key + len(begun)
-        refused = kernel.begin(first, written, flush.opened)
+        refused = kernel.begin(first, written, directories)
         for key, (target, refusal) in enumerate(zip(begun, refused, strict=True), first):
             if refusal is None:
                 self._under_way[key] = flush, target
