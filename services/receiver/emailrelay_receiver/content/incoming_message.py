@@ -11,7 +11,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.base import Draft
+from emailrelay.store.draft import Draft
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.content.received import end_of_ours, received_line
