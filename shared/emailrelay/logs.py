@@ -8,8 +8,8 @@ import select
 import stat
 import sys
 import time
-from _thread import allocate_lock
-from collections.abc import Callable, MutableMapping
+from _thread import RLock
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
@@ -33,6 +33,8 @@ ADDRESS_LIMIT = 254
 
 _TOGETHER = 4096
 """Octets of lines that are written together: a pipe has room for as many when it has any."""
+_MOST_WAITING = 64
+"""Events whose lines wait for the end of a turn of the loop."""
 _PATIENCE = 100
 """The most milliseconds that a line waits for a slow reader."""
 
@@ -143,27 +145,28 @@ def line_reporter(
     """
     levels = list(Level)
     told = {level: level.value for level in levels[levels.index(least) :]}
-    output = _Output(descriptor)
+
+    def line_of(event: Event, moment: datetime | None) -> bytes:
+        line: LogLine = {}
+        if moment is not None:
+            line["timestamp"] = _written(moment)
+        line["level"], line["event"] = told[event.level], event.name
+        line["service"], line["pid"] = service, own_pid()
+        line.update(_fields(event))
+        text = render(None, "", line)
+        octets = text.encode() if isinstance(text, str) else text
+        return _PREFIXES[event.level] + octets if prioritised else octets
+
+    output = _Output(descriptor, line_of)
 
     def report(event: Event) -> None:
-        level = told.get(event.level)
-        if level is None:
+        if event.level not in told:
             return
         if masking is not None:
             event = masking(event)
         if also is not None:
             also(event)
-        line: LogLine = {}
-        if timed:
-            line["timestamp"] = _written(datetime.now(UTC))
-        line["level"], line["event"] = level, event.name
-        line["service"], line["pid"] = service, own_pid()
-        line.update(_fields(event))
-        text = render(None, "", line)
-        octets = text.encode() if isinstance(text, str) else text
-        if prioritised:
-            octets = _PREFIXES[event.level] + octets
-        if output.write(octets, waits=event.waits) and output.dropped:
+        if output.write(event, datetime.now(UTC) if timed else None) and output.dropped:
             dropped, output.dropped = output.dropped, 0
             report(LinesDropped(lines=dropped))
 
@@ -201,35 +204,36 @@ def _bounded(text: str, limit: int) -> str:
 
 
 class _Output:
-    """A descriptor for lines. Threads may share it.
+    """A descriptor for the lines of events. Threads may share it.
 
-    A write never waits long; lines that cannot be written are counted. Lines that may wait for the
-    end of this turn of the event loop are written together.
+    A write never waits long; lines that cannot be written are counted. Events that may wait for the
+    end of this turn of the event loop become lines there, which are written together: so a client
+    has its reply before.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, line_of: Callable[[Event, datetime | None], bytes]) -> None:
+        """``line_of`` gives the line of an event with its time, if lines have one."""
         self.dropped = 0
         self._descriptor = descriptor
+        self._line_of = line_of
         self._torn = False
         self._has_reader = not _is_file(descriptor)
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
-        self._gathered: list[bytes] = []
-        self._size = 0
-        self._guard = allocate_lock()
+        self._gathered: list[tuple[Event, datetime | None]] = []
+        self._guard = RLock()  # a renderer may report as well
 
-    def write(self, line: bytes, *, waits: bool = False) -> bool:
-        """Write a line and its end, behind those that wait; return whether that succeeded.
+    def write(self, event: Event, moment: datetime | None) -> bool:
+        """Write the line of an event, behind those that wait; return whether that succeeded.
 
-        A line that ``waits`` is written at the end of this turn of the loop at the latest.
+        One that ``waits`` is written at the end of this turn of the loop at the latest.
         """
         with self._guard:
-            self._gathered.append(line)
-            self._size += len(line) + 1
-            if not waits or self.dropped or self._size > _TOGETHER:
+            self._gathered.append((event, moment))
+            waiting = len(self._gathered)
+            if not event.waits or self.dropped or waiting >= _MOST_WAITING:
                 return self._write_gathered()
-            first = len(self._gathered) == 1
-        if first:
+        if waiting == 1:
             at_turn_end(self.write_gathered)
         return True
 
@@ -239,7 +243,18 @@ class _Output:
             self._write_gathered()
 
     def _write_gathered(self) -> bool:
-        lines, self._gathered, self._size = self._gathered, [], 0
+        gathered, self._gathered = self._gathered, []
+        lines: list[bytes] = []
+        size, written = 0, True
+        for event, moment in gathered:
+            lines.append(self._line_of(event, moment))
+            size += len(lines[-1]) + 1
+            if size > _TOGETHER:
+                written = self._write(lines) and written
+                lines, size = [], 0
+        return self._write(lines) and written
+
+    def _write(self, lines: Sequence[bytes]) -> bool:
         if not lines:
             return True
         # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of

@@ -169,3 +169,31 @@ async def test_kernel_without_such_syncs_is_found_out_at_the_start(
     async with syncer_on(tmp_path) as syncer:
         await syncer.run((file,), ())
         assert any(thread.name.startswith("flush") for thread in threading.enumerate())
+
+
+async def test_flush_beside_another_has_an_open_file_of_its_own_for_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, real = list[Sequence[int]](), KernelSyncs.begin
+    root = Directory(str(tmp_path))
+
+    def begin(
+        kernel: KernelSyncs, key: int, files: Sequence[int], directories: Sequence[int] = ()
+    ) -> list[OSError | None]:
+        synced.append(directories)
+        return real(kernel, key, files, directories)
+
+    async with syncer_on(tmp_path) as syncer:
+        await syncer.run((), (root,))
+        monkeypatch.setattr(KernelSyncs, "begin", begin)
+        with monkeypatch.context() as disk:
+            disk.setattr(KernelSyncs, "ended", _nothing)
+            jobs: list[asyncio.Task[None]] = []
+            for _ in range(2):
+                jobs.append(asyncio.create_task(syncer.run((), (root,))))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        first, second = synced
+        assert first == [root.fileno()]
+        assert second != first
+        await asyncio.gather(*jobs)

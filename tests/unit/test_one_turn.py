@@ -10,7 +10,7 @@ from emailrelay.config import LogFormat
 from emailrelay.events.event import Level
 from emailrelay.events.receiving import Received
 from emailrelay.events.service import Stopping
-from emailrelay.logs import line_reporter, renderer
+from emailrelay.logs import LogLine, line_reporter, renderer
 from emailrelay.own_pid import own_pid
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
@@ -43,6 +43,66 @@ async def test_lines_of_one_turn_are_written_at_its_end_in_their_order(tmp_path:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert [line["event"] for line in lines[3:]] == ["received", "stopping"]
         assert {line["pid"] for line in lines} == {own_pid()}
+
+
+async def test_line_that_waits_is_made_at_the_end_of_the_turn(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def render(_logger: object, _name: str, line: LogLine) -> str:
+        made.append(str(line["event"]))
+        return made[-1]
+
+    with (tmp_path / "log").open("wb") as log:
+        report = line_reporter(
+            service="receiver",
+            render=render,
+            timed=True,
+            least=Level.INFO,
+            descriptor=log.fileno(),
+        )
+        report(_received(1))
+        assert made == []
+        await asyncio.sleep(0)
+        assert made == ["received"]
+
+
+async def test_many_lines_of_one_turn_are_written_in_parts_and_in_their_order(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        report = line_reporter(
+            service="receiver",
+            render=renderer(LogFormat.JSON),
+            timed=True,
+            least=Level.INFO,
+            descriptor=log.fileno(),
+        )
+        for number in range(200):
+            report(_received(number))
+        await asyncio.sleep(0)
+        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert ids == [f"1.1.{number}" for number in range(200)]
+
+
+def test_renderer_that_reports_does_not_stop_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def render(_logger: object, _name: str, line: LogLine) -> str:
+        if line["event"] == "received":
+            report(Stopping(service="receiver"))
+        return str(line["event"])
+
+    with path.open("wb") as log:
+        report = line_reporter(
+            service="receiver",
+            render=render,
+            timed=False,
+            least=Level.INFO,
+            descriptor=log.fileno(),
+        )
+        report(_received(1))
+        assert path.read_text().split() == ["stopping", "received"]
 
 
 def test_line_without_a_loop_is_written_at_once(tmp_path: Path) -> None:

@@ -59,8 +59,7 @@ class ClientChannel:
         self.go_on(Phase.WRITING)
 
     def expect(self, take: Callable[[memoryview], bool]) -> None:
-        """Send pending replies and begin to receive content: see ``ClientWire.expect``."""
-        self.send_replies()
+        """Begin to receive content: see ``ClientWire.expect``."""
         self.limits.phase = Phase.RECEIVING
         self.limits.progress()
         self.wire.expect(take)

@@ -21,7 +21,7 @@ from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.dialogue.outcomes import Goodbye, ReceiveChunk
 from emailrelay_receiver.dialogue.replies import OUR_ERROR
 
-_GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
+GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
 _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
 
 
@@ -44,15 +44,16 @@ class ContentTransfer:
         """The message for which ``data`` comes next."""
 
     def begin_data(self) -> tuple[DotReader, IncomingMessage]:
-        """Ask for a message that ends with a dot; ``data`` comes next."""
+        """Prepare for a message that ends with a dot and was asked for; ``data`` comes next."""
         reader = DotReader()
         self._begun = reader, self._message(reader)
-        self._channel.reply(_GO_AHEAD)
         self._channel.limits.begin_content()
         return self._begun
 
     async def data(self) -> Reply | Goodbye:
         """Receive a message that ends with a dot, begun already or not."""
+        if self._begun is None:
+            self._channel.reply(GO_AHEAD)
         reader, message = self._begun or self.begin_data()
         self._begun = None
         try:

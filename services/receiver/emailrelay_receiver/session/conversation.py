@@ -10,7 +10,7 @@ from emailrelay_receiver.connection.client_input import LineTooLong
 from emailrelay_receiver.connection.handshake import client_certificate
 from emailrelay_receiver.connection.phase import Phase
 from emailrelay_receiver.connection.time_limits import LASTED
-from emailrelay_receiver.content.transfer import ContentTransfer
+from emailrelay_receiver.content.transfer import GO_AHEAD, ContentTransfer
 from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue.commands import hear, skip
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
@@ -84,15 +84,15 @@ class Conversation:
             return False
         try:
             outcome = hear(self._dialogue, line)
-            if isinstance(outcome, ReceiveContent):
-                _, message = self.content.begin_data()
-                channel.expect(message.take)
-                self._decided = line, outcome
-                return True
         except Exception:  # noqa: BLE001 - the task repeats it, and reports the error
             return False
         if isinstance(outcome, Reply) and outcome.code < 400:
             channel.answer(outcome)
+        elif isinstance(outcome, ReceiveContent):
+            channel.answer(GO_AHEAD)  # first of all: the client works meanwhile
+            _, message = self.content.begin_data()
+            channel.expect(message.take)
+            self._decided = line, outcome
         elif isinstance(outcome, Lines):
             self._reply_lines(outcome)
             channel.send_replies()

@@ -110,22 +110,48 @@ class KernelSyncs:
 
     def ended(self) -> list[tuple[int, OSError | None]]:
         """Return the keys of syncs that have ended, each with its error. Does not wait."""
-        try:
-            os.eventfd_read(self.ends)
-        except BlockingIOError:
+        if not self._is_told():
             return []
         found: list[tuple[int, OSError | None]] = []
         while True:
-            count = self._call(
-                *(self._get_ends, self._context, ctypes.c_long(0), ctypes.c_long(_AT_ONCE)),
-                *(self._found, None),
-            )
-            for number in range(count):
-                key, _, result, _ = _END.unpack_from(self._found, number * _END.size)
-                error = OSError(-result, os.strerror(-result)) if result < 0 else None
-                found.append((key, error))
-            if count < _AT_ONCE:
+            ends = self._ends(0, None)
+            found += ends
+            if len(ends) < _AT_ONCE:
                 return found
+
+    def ended_within(self, count: int, seconds: float) -> list[tuple[int, OSError | None]]:
+        """Wait until ``count`` syncs have ended, and return them as ``ended``; fewer: it took longer.
+
+        ``count``: at most those that one system call tells. Blocks.
+        """
+        whole = int(seconds)
+        within = (ctypes.c_long * 2)(whole, int((seconds - whole) * 1e9))  # struct timespec
+        ends = self._ends(min(count, _AT_ONCE), within)
+        if len(ends) >= count:
+            self._is_told()  # or the loop would look for them once more
+        return ends
+
+    def _is_told(self) -> bool:
+        """Tell if the descriptor says that a sync has ended, and have it say that no more."""
+        try:
+            os.eventfd_read(self.ends)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _ends(
+        self, least: int, within: "ctypes.Array[ctypes.c_long] | None"
+    ) -> list[tuple[int, OSError | None]]:
+        count = self._call(
+            *(self._get_ends, self._context, ctypes.c_long(least), ctypes.c_long(_AT_ONCE)),
+            *(self._found, within),
+        )
+        found: list[tuple[int, OSError | None]] = []
+        for number in range(count):
+            key, _, result, _ = _END.unpack_from(self._found, number * _END.size)
+            error = OSError(-result, os.strerror(-result)) if result < 0 else None
+            found.append((key, error))
+        return found
 
     def close(self) -> None:
         """Give everything back, after the last end."""

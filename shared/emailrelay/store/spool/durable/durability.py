@@ -125,7 +125,7 @@ class FileDurability(Durability):
         # Should the directory be another one since, a draft in the old one is refused.
         device = draft.directory.device
         return self._syncer.run(
-            open_files, (draft.directory,), finish, blocks=blocks, device=device
+            open_files, (draft.directory,), finish, blocks=blocks, device=device, urgent=True
         )
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
@@ -181,7 +181,7 @@ class LogDurability(Durability):
         blocks: bool = False,  # noqa: ARG002 - a small content has nothing to wait for
     ) -> Awaitable[None]:
         """See ``Durability.commit``."""
-        return self._syncer.log(partial(draft.taken, stage), finish)
+        return self._syncer.log(partial(draft.taken, stage), finish, urgent=True)
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
         """See ``Durability.forget``."""

@@ -33,6 +33,8 @@ class Job:
     record: Callable[[], Record] | None = None
     blocks: bool = False
     """``finish`` is called in the syncing thread, not in the loop."""
+    urgent: bool = False
+    """A client waits for it."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
     ended: bool = False

@@ -26,6 +26,8 @@ from emailrelay.store.spool.durable.jobs import Job, finish_jobs, first_error, r
 _MOST_TARGETS = 4
 _LARGEST = (ROOM - 1) // MOST_FLUSHES // _MOST_TARGETS
 """Jobs of a flush."""
+_PATIENCE = 0.02
+"""The most seconds that the loop stands still for syncs while nothing else is to be done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,10 +39,24 @@ class _Flush:
     """Flushes that were under way at its beginning."""
     began: float
     opened: list[int] = field(default_factory=list[int])
-    """Directories that were opened for it: each open file has errors of its own."""
+    """Directories that were opened for it."""
     failed: dict[Target, OSError] = field(default_factory=dict[Target, OSError])
     left: int = 0
     """Syncs that have not ended."""
+
+    def descriptor_of(self, directory: Directory) -> int:
+        """Return an open file of a directory that no other flush syncs.
+
+        Each open file has errors of its own, which the kernel reports once.
+
+        Raises:
+            OSError: the directory cannot be opened.
+
+        """
+        if not self.others:
+            return directory.fileno()  # a flush that begins beside this one opens its own
+        self.opened.append(files.reopened(directory))
+        return self.opened[-1]
 
 
 class LoopFlushes:
@@ -97,6 +113,21 @@ class LoopFlushes:
         self._alone = key, ended
         return True
 
+    @property
+    def idle(self) -> bool:
+        """True: no sync is under way, and none waits."""
+        return not self._under_way and not self._waiting and self._alone is None
+
+    def wait(self) -> bool:
+        """Wait a little for the syncs under way, which the loop then need not hear of.
+
+        False: they take longer. Blocks.
+        """
+        if self._kernel is not None and not self.idle:
+            left = len(self._under_way) + (self._alone is not None)
+            self._note(self._kernel.ended_within(left, _PATIENCE))
+        return self.idle
+
     def _go_on(self) -> None:
         while self._waiting and self._kernel is not None and self._depth.allows(self._flushes):
             jobs, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
@@ -111,16 +142,17 @@ class LoopFlushes:
         )
         written = [each for each in open_files if each not in flush.failed]
         begun: list[Target] = [*written]
+        directories: list[int] = []
         for target in targets:
             if isinstance(target, Directory):
                 try:
-                    flush.opened.append(files.reopened(target))
+                    directories.append(flush.descriptor_of(target))
                 except OSError as error:
                     flush.failed[target] = error
                 else:
                     begun.append(target)
         first, self._key = self._key, self._key + len(begun)
-        refused = kernel.begin(first, written, flush.opened)
+        refused = kernel.begin(first, written, directories)
         for key, (target, refusal) in enumerate(zip(begun, refused, strict=True), first):
             if refusal is None:
                 self._under_way[key] = flush, target
@@ -131,9 +163,11 @@ class LoopFlushes:
             self._end(flush)
 
     def _look(self) -> None:
-        if self._kernel is None:
-            return
-        for key, error in self._kernel.ended():
+        if self._kernel is not None:
+            self._note(self._kernel.ended())
+
+    def _note(self, ends: Sequence[tuple[int, OSError | None]]) -> None:
+        for key, error in ends:
             if self._alone is not None and key == self._alone[0]:
                 (_, ended), self._alone = self._alone, None
                 ended(error)

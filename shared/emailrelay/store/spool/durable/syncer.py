@@ -6,6 +6,9 @@ threads where it cannot (``flushes``). Or it has a record for the log, where one
 batch (``log_flushes``). The loop writes the records, if it need not wait, and makes the files
 visible after the sync: each further system call in a thread would cost both a wait for the
 interpreter.
+
+A commit that has been alone for some time is not collected: its syncs begin at once, and the loop
+stands still for them. So a single client needs no further turns of the loop.
 """
 
 import asyncio
@@ -38,6 +41,11 @@ from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.durable.records import Record
 
 _LARGEST_BATCH = 512
+_LONE = 8
+"""Batches of one job in a row, with no sync beside them, after which the next commit is taken for
+one alone: with several clients at work they are rarer."""
+_TOO_SLOW = 5
+"""As many more of them after a sync for which the loop has stood still too long."""
 _LOOK = 5.0
 """Seconds between checks for a checkpoint of the log."""
 _BEHIND = 3
@@ -64,6 +72,8 @@ class Syncer:
         flush, and wake a thread once."""
         self._soon = False
         """They are handed over soon."""
+        self._lone = 0
+        """Batches of one job in a row, with no sync beside them."""
         self._thread: threading.Thread | None = None
         self._beside = SyncThreads()
         self._flushes = Flushes(self._beside)
@@ -83,10 +93,11 @@ class Syncer:
         closing: Sequence[int] = (),
         blocks: bool = False,
         device: int | None = None,
+        urgent: bool = False,
     ) -> Coroutine[Any, Any, None]:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
-        ``device``: that of all open files, if it is known.
+        ``device``: that of all open files, if it is known. ``urgent``: a client waits for it.
 
         ``finish`` is called exactly once: in the loop, or in the syncing thread if it ``blocks``;
         the two delay each other at each system call. The descriptors ``closing`` are closed in any
@@ -105,20 +116,22 @@ class Syncer:
                 finish=finish,
                 blocks=blocks,
                 device=device,
+                urgent=urgent,
                 loop=loop,
                 future=loop.create_future(),
             )
         )
 
     def log(
-        self, record: Callable[[], Record], finish: Finish = raise_error
+        self, record: Callable[[], Record], finish: Finish = raise_error, *, urgent: bool = False
     ) -> Coroutine[Any, Any, None]:
         """Put a record into the log, sync it, then call ``finish`` in the loop; else as ``run``.
 
         No checkpoint is made before ``finish`` has ended.
         """
         loop = running_loop()
-        return self._do(Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
+        future = loop.create_future()
+        return self._do(Job(record=record, finish=finish, urgent=urgent, loop=loop, future=future))
 
     async def _do(self, job: Job) -> None:
         """Do a job to its end, also if the caller is cancelled."""
@@ -149,12 +162,23 @@ class Syncer:
             job.finish(refusal)
             raise refusal
         row.append(job)
-        if not self._soon:
-            self._soon = True
-            job.loop.call_soon(self._hand_over)
+        if self._soon:
+            return
+        self._soon = True
+        job.loop.call_soon(self._end_turn)
+        if job.urgent and self._lone >= _LONE and self._in_loop.idle:
+            self._hand_over()
+            if not self._in_loop.wait():
+                self._lone = _LONE - _TOO_SLOW
+
+    def _end_turn(self) -> None:
+        self._soon = False
+        jobs = len(self._records) + len(self._for_kernel) + len(self._for_threads)
+        if jobs:
+            self._lone = self._lone + 1 if jobs == 1 and self._in_loop.idle else 0
+            self._hand_over()
 
     def _hand_over(self) -> None:
-        self._soon = False
         if self._records:
             records, self._records = self._records, []
             shares = list(shares_of(records))

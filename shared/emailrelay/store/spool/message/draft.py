@@ -119,6 +119,7 @@ class SpoolDraft(Draft):
                     partial(self._finish, stage),
                     blocks=bool(self._write_backs),
                 )
+                self._spool.announcer.send_gathered()
             elif self._write_backs:
                 # Each may take long, so the syncing thread waits for it.
                 await self._spool.syncer.run((), (), partial(self._finish, stage), blocks=True)

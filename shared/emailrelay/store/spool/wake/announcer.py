@@ -55,6 +55,12 @@ class Announcer:
         self._gathered.setdefault(stage, []).append(Due(message, due))
         self._soon = self._soon or self._loop.call_soon(self._flush)
 
+    def send_gathered(self) -> None:
+        """Send the hints of this turn of the loop now: no others will join them."""
+        if self._soon is not None and self._gathered:
+            self._soon.cancel()
+            self._flush()
+
     def tell(self, name: str, line: str) -> bool:
         """Send a line to one socket by its name, at once; see ``HintSender.tell``."""
         return self._tell(name, _datagram(line))
