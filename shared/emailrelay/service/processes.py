@@ -147,7 +147,11 @@ def _living(work: Work, life: SignsOfLife, place: int) -> Work:
     return living
 
 
-def _with_hints(work: Work, channel: HintChannel | None, signals: Signals) -> Awaitable[int]:
+def _with_hints(
+    work: Work, channel: HintChannel | None, place: int, signals: Signals
+) -> Awaitable[int]:
+    if channel is not None and place:
+        channel.stand_by()
     return work(signals, channel)
 
 
@@ -160,7 +164,10 @@ def _roles(
         channel = HintChannel()
         stack.callback(channel.close)
     living = [_living(work, life, place) for place in range(workers)]
-    roles = [Role("worker", partial(_with_hints, one, channel)) for one in living]
+    roles = [
+        Role("worker", partial(_with_hints, one, channel, place))
+        for place, one in enumerate(living)
+    ]
     if dispatch is None or channel is None:
         return roles
     given = channel
