@@ -5,7 +5,7 @@ import select
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 
-_PAUSE, _LOOKS = 0.004, 3
+_PAUSE, _LOOKS = 0.002, 5
 """Seconds between two looks, and the looks that must find a client who waits: the others are busy,
 or hang."""
 _MOST = 16
@@ -59,7 +59,7 @@ class StandBy:
         self._looks += 1
         if not self._waiting.poll(0):
             self.watch()
-        elif self._looks < _LOOKS:
+        elif self._looks < _LOOKS and self._leaves_clients():
             self._later()
         else:
             self.watch()
