@@ -32,7 +32,7 @@ _SHARE = 8
 """Hints that a worker reads in one step at most, so that others get theirs."""
 _PIPE = 2 * select.PIPE_BUF
 """Octets of unread hints. A scan finds their messages again and causes a second hint for each."""
-_PATIENCE = 0.01
+_PATIENCE = 0.02
 """Seconds that a hint may stay unread before a further worker is called."""
 _UNREAD = struct.Struct("=i")
 _FORCED = b"!"
