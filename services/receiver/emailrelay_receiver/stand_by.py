@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine, Sequence
 _PAUSE, _LOOKS = 0.002, 5
 """Seconds between two looks, and the looks that must find a client who waits: the others are busy,
 or hang."""
-_MOST = 16
+_MOST = 4
 """Clients that are accepted at one look."""
+_AFTER_NONE = 0.01
+"""Seconds without a look after one that found no client: the others keep up."""
 _REST = 1.0
 """Seconds of a pause after an error: there may be no descriptors left."""
 
@@ -44,6 +46,8 @@ class StandBy:
             self._loop.add_reader(each, self._came)
 
     def _came(self) -> None:
+        if self._timer is not None:  # by another socket, in the same turn
+            return
         if self._leaves_clients():
             # Not watched meanwhile: each client would wake this worker, too.
             self._unwatch()
@@ -58,7 +62,7 @@ class StandBy:
     def _look(self) -> None:
         self._looks += 1
         if not self._waiting.poll(0):
-            self.watch()
+            self._timer = self._loop.call_later(_AFTER_NONE, self.watch)
         elif self._looks < _LOOKS and self._leaves_clients():
             self._later()
         else:
