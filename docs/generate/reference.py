@@ -84,7 +84,9 @@ def _table(table: TableOfFile) -> str:
 
 def _key(key: Key, heading: str) -> str:
     default = f"* default: `{key.default}`\n" if key.default else ""
-    return f"\n### `{key.name}` in `{heading}`\n\n{_wrapped(key.text)}\n\n{default}* example: `{key.name} = {key.sample}`\n"
+    title = f"### `{key.name}` in `{heading}`"
+    example = f"* example: `{key.name} = {key.sample}`"
+    return f"\n{title}\n\n{_wrapped(key.text)}\n\n{default}{example}\n"
 
 
 def _wrapped(text: str) -> str:

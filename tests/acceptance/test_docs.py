@@ -61,7 +61,7 @@ NOT_OURS = MappingProxyType(
         "--reuid": "setpriv",
     }
 )
-"""Options in the text of a page that no command of ours has, or not in this sense, with their owners."""
+"""The owners of options in the text of a page: no command of ours has these in this sense."""
 
 
 @cache
@@ -221,7 +221,8 @@ def test_every_settings_example_is_accepted(tmp_path: Path) -> None:
 
 OWNERS = frozenset({"root", "emailrelay", "adm", "nobody", "USER", "NAME"})
 _GIVEN = re.compile(
-    r"(?<![\w-])(?:chgrp|chown|--user|User|Group|RUN_AS|runuser -u|create 0\d+|-[og])[ =]+(?:-R )?([\w:]+)"
+    r"(?<![\w-])(?:chgrp|chown|--user|User|Group|RUN_AS|runuser -u|create 0\d+|-[og])"
+    r"[ =]+(?:-R )?([\w:]+)"
 )
 
 
