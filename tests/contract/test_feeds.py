@@ -28,7 +28,7 @@ from emailrelay.store.hint_channel import HintChannel
 
 @pytest.fixture(params=["first", "stands-by"])
 def hints(request: pytest.FixtureRequest) -> Iterator[HintChannel]:
-    """Give the channel of a dispatcher and its pool: its first worker's, or of one that stands by."""
+    """Give the channel of a dispatcher, for its first worker or one that stands by."""
     channel = HintChannel()
     if request.param == "stands-by":
         channel.stand_by()

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 _FEW = 24
-"""Sessions with which a worker's batches are large enough: more would not make a message cheaper."""
+"""Sessions that make a worker's batches large enough: more would not make a message cheaper."""
 
 
 class SessionCounts:

@@ -27,7 +27,7 @@ class StandBy:
         serve: Callable[[socket.socket, socket.socket], Coroutine[None, None, None]],
         trouble: Callable[[OSError], None],
     ) -> None:
-        """Own ``sockets``. ``serve`` begins a session, with the listening socket and the client's."""
+        """Own ``sockets``. ``serve`` begins a session: listening socket, the client's socket."""
         self._sockets = sockets
         self._leaves_clients, self._serve, self._trouble = leaves_clients, serve, trouble
         self._loop = asyncio.get_running_loop()

@@ -74,7 +74,7 @@ class HintChannel:
         self._look: asyncio.TimerHandle | None = None
 
     def stand_by(self) -> None:
-        """Let this process read only while other workers do not keep up. Call it before ``receive``."""
+        """Let this process read only while others do not keep up; before the first ``receive``."""
         self._stands_by, self._reads = True, False
 
     async def send(self, hints: Sequence[Hint]) -> None:
