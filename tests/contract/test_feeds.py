@@ -26,10 +26,12 @@ from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 
 
-@pytest.fixture
-def hints() -> Iterator[HintChannel]:
-    """Give the channel of a dispatcher and its pool."""
+@pytest.fixture(params=["first", "stands-by"])
+def hints(request: pytest.FixtureRequest) -> Iterator[HintChannel]:
+    """Give the channel of a dispatcher, for its first worker or one that stands by."""
     channel = HintChannel()
+    if request.param == "stands-by":
+        channel.stand_by()
     yield channel
     channel.close()
 

@@ -135,6 +135,23 @@ async def test_workers_share_the_mail(store: Store, spool: Path) -> None:
     assert await ids(store) == []
 
 
+async def test_second_worker_takes_the_mail_of_one_that_hangs(store: Store, spool: Path) -> None:
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--workers", "2") as running:
+        await running.until("started")
+        first = int(_children(running.process.pid)[0])
+        os.kill(first, signal.SIGSTOP)
+        for _ in range(3):
+            await put(store)
+        await peer.until(messages=3)
+        os.kill(first, signal.SIGCONT)
+        assert await running.stop() == 0
+    assert await ids(store) == []
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_sigusr1_makes_deferred_mail_due(store: Store, spool: Path, workers: str) -> None:
     await put(store)

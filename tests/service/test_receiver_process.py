@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -87,6 +88,27 @@ async def test_mail_is_taken_in_and_the_end_is_clean(tmp_path: Path, workers: st
     assert len(list(spool.glob("emailrelay.*.envelope"))) == 1
     (content,) = spool.glob("emailrelay.*.content")
     assert content.read_bytes().endswith(b"\r\ntext\r\n")
+
+
+async def test_second_worker_serves_the_clients_of_one_that_hangs(tmp_path: Path) -> None:
+    arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
+    async with receiver(*arguments, "--workers", "2") as (process, place):
+        first = _first_child(process)
+        os.kill(first, signal.SIGSTOP)
+        async with asyncio.timeout(HANG):
+            for _ in range(3):
+                peer = await connect(place)
+                assert (await send_mail(peer)).startswith("250 ")
+                peer.writer.close()
+        os.kill(first, signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(HANG):
+            assert await process.wait() == 0
+
+
+def _first_child(process: Process) -> int:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return int(children.split()[0])
 
 
 async def test_a_receiver_that_stops_while_a_dot_is_unanswered_names_the_duplicate(

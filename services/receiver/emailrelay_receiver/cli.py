@@ -22,6 +22,7 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver, first_is_set
+from emailrelay_receiver.seat import SessionCounts, seat
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_files(settings, report=report)
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
+    counts = SessionCounts(settings.workers) if settings.workers > 1 else None
     return service.run_listening(
         settings,
         settings.interface,
         settings.port,
-        lambda listeners, signals: _serve(live, listeners, signals, report),
+        lambda listeners, signals: _serve(live, listeners, counts, signals, report),
         report=report,
         live=live,
         store=settings.store_fallback or settings.store_place,
@@ -71,7 +73,11 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(
-    live: LiveSettings[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
+    live: LiveSettings[ReceiverSettings],
+    listeners: Listeners,
+    counts: SessionCounts | None,
+    signals: Signals,
+    report: Report,
 ) -> int:
     now = live.now
     async with open_store(
@@ -82,7 +88,11 @@ async def _serve(
         hands_over=True,
     ) as store:
         make = partial(make_context, store=store, report=report, clock=time.time)
-        receiver = Receiver(make(live.now), listeners.sockets)
+        own = None
+        if counts is not None:
+            most = min(now.connections, now.client_connections)
+            own = seat(counts, signals.place, most=most)
+        receiver = Receiver(make(live.now), listeners.sockets, own)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
         await service.keep_history(store, now, report)
         # Programs that submit without SMTP must not slip past the filters.

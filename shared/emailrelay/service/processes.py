@@ -141,13 +141,18 @@ def _living(work: Work, life: SignsOfLife, place: int) -> Work:
     """Let the process in this place give signs of life."""
 
     async def living(signals: Signals, hints: HintChannel | None) -> int:
+        signals.place = place
         async with life.of_process(place, signals):
             return await work(signals, hints)
 
     return living
 
 
-def _with_hints(work: Work, channel: HintChannel | None, signals: Signals) -> Awaitable[int]:
+def _with_hints(
+    work: Work, channel: HintChannel | None, place: int, signals: Signals
+) -> Awaitable[int]:
+    if channel is not None and place:
+        channel.stand_by()
     return work(signals, channel)
 
 
@@ -160,7 +165,10 @@ def _roles(
         channel = HintChannel()
         stack.callback(channel.close)
     living = [_living(work, life, place) for place in range(workers)]
-    roles = [Role("worker", partial(_with_hints, one, channel)) for one in living]
+    roles = [
+        Role("worker", partial(_with_hints, one, channel, place))
+        for place, one in enumerate(living)
+    ]
     if dispatch is None or channel is None:
         return roles
     given = channel

@@ -4,12 +4,19 @@ It is a pipe with records of one size. The kernel writes up to ``PIPE_BUF`` octe
 all (POSIX), so several records go together, and each record reaches one worker. A worker reads no
 more than it has tasks that wait. A hint may be lost with a worker that dies: that costs time, never
 mail.
+
+Work in large batches is cheaper, so the first worker reads alone as long as it keeps up. The others
+stand by: the dispatcher calls one of them when a hint was left unread for ``_PATIENCE``, and it
+helps until the pipe is empty.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
+import struct
+import termios
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +30,11 @@ TOGETHER = select.PIPE_BUF // _RECORD
 """Hints that are written in one step."""
 _SHARE = 8
 """Hints that a worker reads in one step at most, so that others get theirs."""
+_PIPE = 2 * select.PIPE_BUF
+"""Octets of unread hints. A scan finds their messages again and causes a second hint for each."""
+_PATIENCE = 0.02
+"""Seconds that a hint may stay unread before a further worker is called."""
+_UNREAD = struct.Struct("=i")
 _FORCED = b"!"
 """Begins the record of a message that is to be tried before its time."""
 
@@ -48,8 +60,22 @@ class HintChannel:
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
+        with contextlib.suppress(OSError):  # its user has used up fs.pipe-user-pages-soft
+            fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, _PIPE)
+        self._calls = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Readable when a worker that stands by is to help."""
         self._waiting: deque[asyncio.Future[Hint]] = deque()
         """The tasks of this process that wait for a hint."""
+        self._stands_by = False
+        self._reads = True
+        """False: this worker waits until it is called."""
+        self._sent = 0
+        """Octets that the dispatcher has written."""
+        self._look: asyncio.TimerHandle | None = None
+
+    def stand_by(self) -> None:
+        """Let this process read only while others do not keep up; before the first ``receive``."""
+        self._stands_by, self._reads = True, False
 
     async def send(self, hints: Sequence[Hint]) -> None:
         """Send up to ``TOGETHER`` hints; wait while the channel is full."""
@@ -60,7 +86,22 @@ class HintChannel:
             except BlockingIOError:
                 await _writable(self._writing)
             else:
+                self._sent += len(records)
+                self._look_soon()
                 return
+
+    def _look_soon(self) -> None:
+        if self._look is None:
+            self._look = running_loop().call_later(_PATIENCE, self._look_for, self._sent)
+
+    def _look_for(self, sent: int) -> None:
+        """Call a worker for help if some of the first ``sent`` octets are unread."""
+        self._look = None
+        unread = _unread(self._reading)
+        if self._sent - unread < sent:
+            os.eventfd_write(self._calls, 1)
+        if unread:
+            self._look_soon()
 
     async def receive(self) -> Hint:
         """Wait for the next hint. Any number of tasks may wait.
@@ -70,7 +111,7 @@ class HintChannel:
         loop = running_loop()
         hint: asyncio.Future[Hint] = loop.create_future()
         if not self._waiting:
-            loop.add_reader(self._reading, self._read)
+            self._listen()
         self._waiting.append(hint)
         try:
             return await hint
@@ -82,15 +123,35 @@ class HintChannel:
                 self._give_back(hint.result())
             raise
 
-    def _read(self) -> None:
-        """Read a hint for each task that waits, as far as there are any."""
+    def _listen(self) -> None:
+        if self._reads:
+            running_loop().add_reader(self._reading, self._read)
+        else:
+            running_loop().add_reader(self._calls, self._help)
+
+    def _help(self) -> None:
         try:
-            records = os.read(self._reading, min(len(self._waiting), _SHARE) * _RECORD)
+            os.eventfd_read(self._calls)
         except BlockingIOError:  # another worker was quicker
             return
+        running_loop().remove_reader(self._calls)
+        self._reads = True
+        self._listen()
+
+    def _read(self) -> None:
+        """Read a hint for each task that waits, as far as there are any."""
+        wanted, records = min(len(self._waiting), _SHARE) * _RECORD, b""
+        with contextlib.suppress(BlockingIOError):  # another worker was quicker
+            records = os.read(self._reading, wanted)
         for start in range(0, len(records), _RECORD):
             self._give(_hint(records[start : start + _RECORD]))
-        self._rest()
+        if len(records) < wanted and self._stands_by:
+            running_loop().remove_reader(self._reading)
+            self._reads = False
+            if self._waiting:
+                self._listen()
+        else:
+            self._rest()
 
     def _give(self, hint: Hint) -> None:
         while self._waiting:
@@ -107,12 +168,19 @@ class HintChannel:
     def _rest(self) -> None:
         """Read no more hints while no task waits: another worker takes them."""
         if not self._waiting:
-            running_loop().remove_reader(self._reading)
+            running_loop().remove_reader(self._reading if self._reads else self._calls)
 
     def close(self) -> None:
-        """Close both ends in this process."""
-        os.close(self._reading)
-        os.close(self._writing)
+        """Close the channel in this process."""
+        if self._look is not None:
+            self._look.cancel()
+        for descriptor in (self._reading, self._writing, self._calls):
+            os.close(descriptor)
+
+
+def _unread(reading: int) -> int:
+    """Return the octets in a pipe."""
+    return int(_UNREAD.unpack(fcntl.ioctl(reading, termios.FIONREAD, bytes(_UNREAD.size)))[0])
 
 
 def _record(hint: Hint) -> bytes:

@@ -1,16 +1,18 @@
 """Syncs the log for an event loop, one flush after another, without a thread that waits.
 
-The next flush has the batches that were written during the one before. A thread does the rest:
-batches that could not be written at once, a log that has gone, and systems whose kernel makes no
-syncs by itself (``kernel_syncs``).
+The next flush has the jobs that came during the one before, and writes them as one batch: the log's
+lock, its end and a padded block are needed once. A thread does the rest: batches that could not be
+written at once, a log that has gone, and systems whose kernel makes no syncs by itself
+(``kernel_syncs``).
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from emailrelay.store.spool.durable.jobs import Job
 from emailrelay.store.spool.durable.log import Log, LogGone, Written
-from emailrelay.store.spool.durable.log_shares import Share, show_and_resolve
+from emailrelay.store.spool.durable.log_shares import Share, shares_of, show_and_resolve
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 
 
@@ -23,20 +25,22 @@ class LogFlushes:
         """``in_thread`` has a thread write what is not written, sync it and show it."""
         self._log, self._flushes, self._in_thread = log, flushes, in_thread
         self._under_way = False
-        self._waiting: list[Share] = []
+        self._waiting: list[Job] = []
         self._all_ended: asyncio.Future[None] | None = None
 
-    def add(self, shares: Sequence[Share]) -> None:
-        """Sync shares that the loop has written as far as it could, then show them."""
-        if self._under_way:
-            self._waiting += shares
-        else:
-            self._begin(shares)
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Write the records of jobs, sync them, then finish the jobs."""
+        self._waiting += jobs
+        if not self._under_way:
+            self._begin()
 
-    def _begin(self, shares: Sequence[Share]) -> None:
+    def _begin(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        shares = list(shares_of(jobs))
+        if not shares:
+            return
         for share in shares:
-            if share.written is None:  # another process was writing
-                share.written = self._log.write_now(share.records)
+            share.written = self._log.write_now(share.records)
         batches = [share.written for share in shares if share.written is not None]
         open_file = None
         if len(batches) == len(shares) and self._flushes.serves(shares[0].jobs[0].loop):
@@ -53,8 +57,7 @@ class LogFlushes:
         error = self._log.judge(batches, failed)
         # Begun first: its sync is under way while these are shown.
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._begin(waiting)
+            self._begin()
         if isinstance(error, LogGone):
             for share in shares:
                 share.take_back()

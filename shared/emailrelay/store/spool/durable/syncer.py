@@ -33,7 +33,6 @@ from emailrelay.store.spool.durable.log_flushes import LogFlushes
 from emailrelay.store.spool.durable.log_shares import (
     Share,
     refusal,
-    shares_of,
     show,
     show_and_resolve,
 )
@@ -181,12 +180,8 @@ class Syncer:
     def _hand_over(self) -> None:
         if self._records:
             records, self._records = self._records, []
-            shares = list(shares_of(records))
-            for share in shares:
-                share.written = self._log.write_now(share.records)
-            if shares:
-                self._log_flushes.add(shares)
-                self._look_after_the_log()
+            self._log_flushes.add(records)
+            self._look_after_the_log()
         if self._for_kernel:
             jobs, self._for_kernel = self._for_kernel, []
             self._in_loop.add(jobs)
