@@ -1,7 +1,7 @@
 """Writes values as JSON without blanks, with one encoder for all values.
 
-``JSONEncoder.encode`` makes an encoder of the C library's kind for each value, which takes nearly as
-long as to write a short one.
+``JSONEncoder.encode`` makes an encoder in C for each value, which takes nearly as long as to write
+a short one.
 """
 
 from collections.abc import Callable
