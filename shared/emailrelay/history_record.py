@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from emailrelay import journal_format
 from emailrelay.acceptance import Accepted
+from emailrelay.compact_json import json_writer
 from emailrelay.dsn_request import NO_REQUEST
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, Filtered
@@ -30,7 +31,7 @@ _MOST_NAMED = 1000
 _HEAD = re.compile(
     rb'(?m)^\{"v":1,"id":"([!-~]{1,200}?)","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?),"end":"([a-z]+)"'
 )
-_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+_json = json_writer(ascii_only=True)
 
 
 class PastMessage(NamedTuple):
@@ -135,7 +136,7 @@ def _write(message: PastMessage) -> bytes:
     told = {name: each for name, each in value.items() if each not in ("", 0)}
     told["from"] = message.sender
     told["journal"] = [journal_format.encode(entry) for entry in message.entries]
-    return _JSON.encode(told).encode() + b"\n"
+    return _json(told).encode() + b"\n"
 
 
 def _fewer(message: PastMessage) -> PastMessage:

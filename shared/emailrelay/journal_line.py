@@ -5,17 +5,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from emailrelay.compact_json import json_writer
+
 PREFIX = b"X-MailRelay-"
 _LARGEST = 2**64
-_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-"""One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the
-line."""
+_write = json_writer(ascii_only=True)
 _READER = json.JSONDecoder()
 
 
 def write(event: str, value: Mapping[str, Any]) -> bytes:
     """Return the line with CRLF. JSON escapes all texts, so none can break out of the line."""
-    text = _JSON.encode(value)
+    text = _write(value)
     return PREFIX + event.encode() + b": " + text.encode() + b"\r\n"
 
 

@@ -1,7 +1,6 @@
 """Writes each event as one line to standard output; errors of the log never stop mail."""
 
 import asyncio
-import json
 import logging
 import os
 import select
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 from emailrelay import systemd_journal
 from emailrelay.address_mask import Masking, masking
+from emailrelay.compact_json import json_writer
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events.event import TIME_FIELDS, Event, Level, Report
 from emailrelay.events.log import LibraryTrouble, LinesDropped
@@ -46,7 +46,7 @@ _PREFIXES = {
     Level.ERROR: systemd_journal.ERROR.encode(),
 }
 
-_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_written_json = json_writer(ascii_only=False)
 
 LogLine: TypeAlias = MutableMapping[str, Any]
 Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
@@ -124,7 +124,7 @@ def _written(moment: datetime) -> str:
 
 def _json(_logger: object, _name: str, line: LogLine) -> str:
     """Render a line as JSON. This usual format needs no structlog, which would import rich."""
-    return _JSON.encode(line)
+    return _written_json(line)
 
 
 def line_reporter(

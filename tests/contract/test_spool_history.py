@@ -1,5 +1,6 @@
 """The history of a spool as files: a day each, within bounds, searched in order."""
 
+import asyncio
 import json
 import os
 import stat
@@ -174,7 +175,8 @@ async def test_one_system_call_writes_a_record_and_nothing_syncs_it(
     monkeypatch.setattr(history_writer, "_LOOK", 3600.0)
     async with spool() as store:
         await store.history().keep(WIDE)
-        await leave(store)
+        first = await leave(store)
+        assert await ids(store) == [first]
         writes: list[bytes] = []
         real = os.write
 
@@ -189,6 +191,28 @@ async def test_one_system_call_writes_a_record_and_nothing_syncs_it(
         assert descriptors() == before
     assert len(writes) == 1
     assert writes[0].endswith(b"\n")
+
+
+async def test_records_of_messages_that_leave_together_are_one_write(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_writer, "_LOOK", 3600.0)
+    async with spool() as store:
+        await store.history().keep(WIDE)
+        messages = [await put(store), await put(store)]
+        claims = [await claimed(store, message) for message in messages]
+        writes: list[bytes] = []
+        real = os.write
+
+        def counting(descriptor: int, octets: bytes) -> int:
+            if b'"journal"' in octets:
+                writes.append(octets)
+            return real(descriptor, octets)
+
+        monkeypatch.setattr(os, "write", counting)
+        await asyncio.gather(*(claim.settle(Done()) for claim in claims))
+        assert [await has(store, message) for message in messages] == [True, True]
+    assert [octets.count(b"\n") for octets in writes] == [2]
 
 
 async def test_commands_write_records_and_never_make_a_history(spool: SpoolOpener) -> None:

@@ -195,6 +195,7 @@ async def test_full_disk_costs_records_and_no_mail(
     async with spool(Clock(MIDDAY)) as store:
         await store.history().keep(WIDE)
         before = await leave(store)
+        assert await ids(store) == [before]
         real = os.write
 
         def full(descriptor: int, octets: bytes) -> int:
@@ -205,6 +206,7 @@ async def test_full_disk_costs_records_and_no_mail(
 
         monkeypatch.setattr(os, "write", full)
         lost = [await leave(store) for _ in range(3)]
+        assert await ids(store) == [before]  # also writes what waits for the end of the turn
         monkeypatch.undo()
         monkeypatch.setattr(history_writer, "_LOOK", 0.0)
         after = await leave(store)
@@ -242,6 +244,7 @@ real = HistoryWriter.add
 def add(self, record):
     if after == "after":
         real(self, record)
+        self.write_gathered()
     os.kill(os.getpid(), signal.SIGKILL)
 
 HistoryWriter.add = add

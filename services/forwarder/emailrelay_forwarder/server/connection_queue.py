@@ -31,9 +31,11 @@ class ConnectionQueue:
         self._check = check
         self._stalled = stalled
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        """One for all waiters, which rings when the server may have stalled."""
         self._finished_at = 0.0
         self.in_use = 0
-        """Messages that have passed and not left."""
+        """Messages that have a place: those that have passed, or are to pass, and have not left."""
 
     def __len__(self) -> int:
         """Count the waiting messages."""
@@ -47,27 +49,31 @@ class ConnectionQueue:
 
         """
         self._check()
-        while self.in_use >= self._limit.now:
-            rest = self._finished_at + STALLED - self._loop.time()
-            if rest <= 0:
-                raise self._stalled()
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            timer = self._loop.call_later(rest, _wake, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
-                elif self.in_use < self._limit.now:
-                    self._wake_next()  # cancelled with its turn
-            self._check()
+        if self.in_use >= self._limit.now:
+            await self._place()
+            return
         if self.in_use == 0:
             self._finished_at = self._loop.time()
         self.in_use += 1
-        if self._waiters and self.in_use < self._limit.now:
-            self._wake_next()
+
+    async def _place(self) -> None:
+        """Wait until ``leave`` gives this message the place of another one."""
+        rest = self._rest()
+        if rest <= 0:
+            raise self._stalled()
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        if self._timer is None:
+            self._timer = self._loop.call_later(rest, self._look)
+        try:
+            await waiter
+            self._check()
+        except BaseException:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
+                self.leave()
+            raise
 
     def finished(self) -> None:
         """Note that a message is done, well or badly, and let the next one through."""
@@ -75,20 +81,26 @@ class ConnectionQueue:
         self.leave()
 
     def leave(self) -> None:
-        """Let the next message through; this one was not offered."""
+        """Give the place to the next message; this one was not offered."""
         self.in_use -= 1
-        if self._waiters:
-            self._wake_next()
+        while self._waiters and self.in_use < self._limit.now:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self.in_use += 1
 
-    def _wake_next(self) -> None:
-        while self._waiters:
-            if _wake(self._waiters.popleft()):
-                return
+    def _rest(self) -> float:
+        return self._finished_at + STALLED - self._loop.time()
 
-
-def _wake(waiter: asyncio.Future[None]) -> bool:
-    """Wake a waiter; False: it was awake already."""
-    if waiter.done():
-        return False
-    waiter.set_result(None)
-    return True
+    def _look(self) -> None:
+        """Turn all waiters away if the server has stalled; else look again when it may have."""
+        self._timer = None
+        if not self._waiters:
+            return
+        if (rest := self._rest()) > 0:
+            self._timer = self._loop.call_later(rest, self._look)
+            return
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(self._stalled())

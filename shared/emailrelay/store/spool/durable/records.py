@@ -62,8 +62,7 @@ class Read(NamedTuple):
 
 def size(record: Record) -> int:
     """Return the length of a record in octets."""
-    envelope, content = _parts(record)
-    return _RECORD.size + len(record.id) + len(envelope) + len(content)
+    return _RECORD.size + len(record.id) + sum(map(len, record[2:]))  # envelope and content
 
 
 def room(length: int) -> int:
@@ -83,28 +82,22 @@ def batch(mark: bytes, records: Sequence[Record]) -> bytes:
     return b"".join((head, *parts, bytes(room(length) - _BATCH.size - length)))
 
 
-def _parts(record: Record) -> tuple[bytes, bytes]:
-    match record:
-        case Taken(_, _, envelope, content):
-            return envelope, content
-        case Noted(_, _, envelope):
-            return envelope, b""
-        case Gone():
-            return b"", b""
-
-
 def _write(record: Record) -> tuple[bytes, ...]:
-    kind, stage, envelope, content = _GONE, 0, b"", b""
     match record:
-        case Taken(_, where, envelope, content):
-            kind, stage = _TAKEN, _STAGES.index(where)
-        case Noted(_, where, envelope):
-            kind, stage = _NOTED, _STAGES.index(where)
+        case Taken(_, stage, envelope, content):
+            return _head(record, _TAKEN, stage, len(envelope), len(content)), envelope, content
+        case Noted(_, stage, envelope):
+            return _head(record, _NOTED, stage, len(envelope)), envelope
         case Gone():
-            pass
+            return (_head(record, _GONE),)
+
+
+def _head(
+    record: Record, kind: int, stage: Stage = _STAGES[0], envelope: int = 0, content: int = 0
+) -> bytes:
+    """Return what stands before envelope and content, which have these lengths."""
     name = record.id.encode()
-    head = _RECORD.pack(kind, stage, len(name), len(envelope), len(content))
-    return head, name, envelope, content
+    return _RECORD.pack(kind, _STAGES.index(stage), len(name), envelope, content) + name
 
 
 def length_of_batch(mark: bytes, block: bytes) -> int | None:

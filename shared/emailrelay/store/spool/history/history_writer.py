@@ -1,4 +1,6 @@
-"""Writes the record of each message that leaves the spool: one write(2), and no sync.
+"""Writes the record of each message that leaves the spool, without a sync.
+
+The records of one turn of the event loop go with one write(2).
 
 Once a second it looks at the bounds, and whether its file still is that of the day. Whatever goes
 wrong here costs a record, and never stops mail.
@@ -16,11 +18,14 @@ from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.history import day_files
+from emailrelay.turn_end import at_turn_end
 
 _LOOK = 1.0
 """Seconds between two looks at bounds and name."""
 _TELL_AGAIN = 60.0
 """Seconds between two reports of trouble."""
+_TOGETHER = 64 * 1024
+"""Octets of records that wait for the end of a turn at most."""
 _ROOM, _ROOM_PART = 256 * 1024 * 1024, 4
 """With less free room than this, and than this part of the disk, all room is for mail."""
 
@@ -43,6 +48,8 @@ class HistoryWriter:
         self._given: HistoryBounds | None = None
         self._descriptor, self._day = -1, ""
         self._next_look = self._tell_next = 0.0
+        self._gathered: list[bytes] = []
+        self._size = 0
         self._guard = allocate_lock()
 
     @property
@@ -52,13 +59,38 @@ class HistoryWriter:
             return self._is_open()
 
     def add(self, message: PastMessage) -> None:
-        """Write the record of a message that has left, if ``on`` was true just now."""
+        """Write the record of a message that has left, if ``on`` was true just now.
+
+        It is written when this turn of the loop has ended at the latest.
+        """
         try:
             line = history_record.write(message)
-            with self._guard:  # closed by another thread, the descriptor could be another file's
-                if self._descriptor >= 0 and os.write(self._descriptor, line) < len(line):
-                    self._tell(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            self._tell(error)
+            return
+        with self._guard:
+            self._gathered.append(line)
+            self._size += len(line)
+            if self._size > _TOGETHER:
+                self._write()
+                return
+            first = len(self._gathered) == 1
+        if first:
+            at_turn_end(self.write_gathered)
+
+    def write_gathered(self) -> None:
+        """Write the records that wait."""
+        with self._guard:  # closed by another thread, the descriptor could be another file's
+            self._write()
+
+    def _write(self) -> None:
+        octets, self._gathered, self._size = b"".join(self._gathered), [], 0
+        if not octets or self._descriptor < 0:
+            return
+        try:
+            if os.write(self._descriptor, octets) < len(octets):
+                self._tell(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        except OSError as error:
             self._tell(error)
 
     def _is_open(self) -> bool:
@@ -72,6 +104,7 @@ class HistoryWriter:
         return self._descriptor >= 0
 
     def _look(self) -> None:
+        self._write()
         bounds = self._bounds()
         day = day_files.day_of(self._clock())
         name = day_files.current(day)
@@ -140,6 +173,7 @@ class HistoryWriter:
     def close(self) -> None:
         """Close the file and the directories."""
         with self._guard:
+            self._write()
             self._close()
             self._next_look = float("inf")
         self._made.close()

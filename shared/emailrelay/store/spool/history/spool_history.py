@@ -37,6 +37,7 @@ class SpoolHistory(MailHistory):
         self, wanted: HistoryQuery, tell: Callable[[SearchStep], None] = lambda _step: None
     ) -> AsyncIterator[PastMessage]:
         """See ``MailHistory.find``."""
+        self._writer.write_gathered()
         pieces = search(self._writer.directory, wanted)
         with as_store_error(f"read {self._writer.directory}"):
             while (piece := await in_thread(next, pieces, None)) is not None:
@@ -46,6 +47,7 @@ class SpoolHistory(MailHistory):
 
     async def ends(self, since: float) -> AsyncIterator[EndedMessage]:
         """See ``MailHistory.ends``."""
+        self._writer.write_gathered()
         pieces = ends(self._writer.directory, since)
         with as_store_error(f"read {self._writer.directory}"):
             while (piece := await in_thread(next, pieces, None)) is not None:
