@@ -24,7 +24,7 @@ from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
-from emailrelay.filters.spawn import ProgramCommand, Spawner, SpawnRefused
+from emailrelay.filters.spawn import Spawner, SpawnRefused, command_of
 from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
@@ -174,7 +174,7 @@ class Programs:
         if self._spawner.works:
             words, silent = [os.fsencode(word) for word in argv], self._stderr is not None
             with suppress(SpawnRefused):
-                return await self._spawner.start(ProgramCommand(words, env, stdout, silent))
+                return await self._spawner.start(command_of(words, env, stdout, silent=silent))
         return self._popen(argv, env, stdout)
 
     def _popen(

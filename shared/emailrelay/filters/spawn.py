@@ -37,13 +37,27 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class ProgramCommand(NamedTuple):
-    """A program to be started. Its standard input is empty; it gets no further descriptor."""
+    """A program to be started, as the C library takes it. It gets no further descriptor."""
 
-    argv: Sequence[bytes]
-    environment: Mapping[str, str]
-    stdout: int
-    silent: bool
-    """Its standard error is ``/dev/null``; else that of this process."""
+    argv: "ctypes.Array[ctypes.c_char_p]"
+    environment: "ctypes.Array[ctypes.c_char_p]"
+    actions: "ctypes.Array[ctypes.c_char]"
+    """What is done with its descriptors."""
+
+
+def command_of(
+    argv: Sequence[bytes], environment: Mapping[str, str], stdout: int, *, silent: bool
+) -> ProgramCommand:
+    """Return the command of a program with empty standard input.
+
+    ``silent``: its standard error is ``/dev/null``; else that of this process.
+
+    Raises:
+        OSError: it cannot be expressed.
+
+    """
+    variables = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+    return ProgramCommand(_texts(argv), _texts(variables), _actions(stdout, silent=silent))
 
 
 class SpawnRefused(Exception):
@@ -149,6 +163,19 @@ def _leave_the_others() -> bool:
 
 
 @cache
+def _actions(stdout: int, *, silent: bool) -> "ctypes.Array[ctypes.c_char]":
+    """Return what is done with the descriptors of a program; the numbers repeat, so it is kept."""
+    libc, actions, null = _libc(), ctypes.create_string_buffer(_ROOM), b"/dev/null"
+    _check(libc.posix_spawn_file_actions_init(actions))
+    _check(libc.posix_spawn_file_actions_addopen(actions, 0, null, os.O_RDONLY, 0))
+    _check(libc.posix_spawn_file_actions_adddup2(actions, stdout, 1))
+    if silent:
+        _check(libc.posix_spawn_file_actions_addopen(actions, 2, null, os.O_WRONLY, 0))
+    _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, 3))
+    return actions
+
+
+@cache
 def _attributes() -> "ctypes.Array[ctypes.c_char]":
     """Return what is the same for all programs: a new session, and no blocked or ignored signal."""
     libc = _libc()
@@ -171,31 +198,21 @@ def spawned(command: ProgramCommand) -> Child:
         OSError: it cannot be started.
 
     """
-    libc, argv = _libc(), command.argv
-    variables = [os.fsencode(f"{name}={value}") for name, value in command.environment.items()]
-    if any(b"\0" in word for word in (*argv, *variables)):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    actions, pid = ctypes.create_string_buffer(_ROOM), ctypes.c_int()
-    _check(libc.posix_spawn_file_actions_init(actions))
-    try:
-        null = b"/dev/null"
-        _check(libc.posix_spawn_file_actions_addopen(actions, 0, null, os.O_RDONLY, 0))
-        _check(libc.posix_spawn_file_actions_adddup2(actions, command.stdout, 1))
-        if command.silent:
-            _check(libc.posix_spawn_file_actions_addopen(actions, 2, null, os.O_WRONLY, 0))
-        _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, 3))
-        _check(
-            libc.posix_spawn(
-                ctypes.byref(pid), argv[0], actions, _attributes(), _texts(argv), _texts(variables)
-            )
+    pid = ctypes.c_int()
+    argv, actions = command.argv, command.actions
+    # The only foreign call here: each gives up the interpreter's lock, and waits for it again.
+    _check(
+        _libc().posix_spawn(
+            ctypes.byref(pid), argv[0], actions, _attributes(), argv, command.environment
         )
-    finally:
-        libc.posix_spawn_file_actions_destroy(actions)
+    )
     return Child(pid.value)
 
 
 def _texts(words: Sequence[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
     """Return an array that ends with a null pointer."""
+    if any(b"\0" in word for word in words):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return (ctypes.c_char_p * (len(words) + 1))(*words)
 
 
