@@ -24,6 +24,7 @@ from typing import NamedTuple
 from emailrelay import linux
 from emailrelay.filters.child import Child
 from emailrelay.filters.surroundings import kill_group
+from emailrelay.running_loop import running_loop
 
 _THREADS = 4
 """As many programs as filterd runs at a time by default."""
@@ -84,7 +85,7 @@ class Spawner:
 
         """
         self._start_threads()
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         started: asyncio.Future[Child] = loop.create_future()
 
         def job(alone: bool) -> None:  # noqa: FBT001 - the queue's items are called in one place
