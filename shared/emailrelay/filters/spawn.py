@@ -184,8 +184,10 @@ def _attributes() -> "ctypes.Array[ctypes.c_char]":
     libc.posix_spawnattr_init(attributes)
     libc.sigemptyset(signals)
     libc.posix_spawnattr_setsigmask(attributes, signals)
-    for number in _IGNORED_BY_PYTHON:
-        libc.sigaddset(signals, ctypes.c_int(number))
+    for number in signal.valid_signals():
+        if number in _IGNORED_BY_PYTHON or signal.getsignal(number) is not signal.SIG_IGN:
+            # The exec sets handlers back as well; named here, they need no look at each signal.
+            libc.sigaddset(signals, ctypes.c_int(number))
     libc.posix_spawnattr_setsigdefault(attributes, signals)
     flags = _SET_DEFAULT | _SET_MASK | _SET_SESSION
     libc.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
