@@ -54,7 +54,7 @@ testssl: $(READY)
 # fallback for the paths of sockets takes 107 octets at most, so the temporary directory is a short one.
 # A store in a database uses none of these calls.
 PORTABLE ?= tests/contract tests/service
-SPOOL_TESTS = $(patsubst %,tests/contract/test_%.py,claims drafts feeds spool_announcer spool_files spool_history spool_log spool_watch)
+SPOOL_TESTS = $(patsubst %,tests/contract/test_%.py,claims drafts feeds spool_announcer spool_dead_writers spool_files spool_history spool_history_damage spool_log spool_place spool_watch)
 portable: $(READY)
 	EMAILRELAY_PORTABLE=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --basetemp="$$(mktemp -d /tmp/er.XXXXXX)/t" \
 		-k "not postgres and not pooled and not several and not database" $(PORTABLE)

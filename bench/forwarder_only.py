@@ -1,6 +1,7 @@
 """The cost of the forwarder by itself: mail from memory to smtp-sink, no store in between.
 
-.venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20] [--profile]
+.venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20]
+    [--profile]
 """
 
 import argparse
@@ -26,8 +27,10 @@ from emailrelay.routes import only
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, Feed, WorkCopy
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.base import CHUNK
+from emailrelay.store.claim import Claim, WorkCopy
+from emailrelay.store.feed import Feed
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.session.opening import open_session

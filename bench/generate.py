@@ -5,7 +5,7 @@ import time
 import zlib
 from pathlib import Path
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
 from emailrelay.queue_id import QueueIds
@@ -27,7 +27,7 @@ def fill(spool: Path, messages: int, octets: int, *, due_in: float = 0.0) -> Non
         client="127.0.0.1",
     )
     accepted = Accepted(at=now, stage=Stage.READY, length=len(content), crc32=zlib.crc32(content))
-    text = envelope_format.write(envelope) + journal.write(accepted)
+    text = envelope_format.write(envelope) + journal_format.write(accepted)
     spool.mkdir(mode=0o770, parents=True, exist_ok=True)
     ids = QueueIds(process=1)
     directory = os.open(spool, os.O_RDONLY)

@@ -1,8 +1,8 @@
-"""The receiver on a disk whose flushes take a known time, so that schedules of flushes can be compared.
+"""The receiver on a disk whose flushes take a known time: a comparison of schedules of flushes.
 
-A real disk that others use as well takes 1 ms now and 20 ms then. ``bench.versus --disk`` starts this
-module in place of the receiver. Each sync is really done, then it waits as long as the played disk
-takes. Threads make the syncs. TREE/shared and TREE/services/receiver are the code that runs.
+A real disk that others use as well takes 1 ms now and 20 ms then. ``bench.versus --disk`` starts
+this module in place of the receiver. Each sync is really done, then it waits as long as the played
+disk takes. Threads make the syncs. TREE/shared and TREE/services/receiver are the code that runs.
 
 python -m bench.played_disk KIND:MILLISECONDS TREE [options of emailrelay-receiver]
 
@@ -11,6 +11,7 @@ serial:4    Each takes 4 ms, one after the other.
 parallel:4  Each takes 4 ms, side by side.
 """
 
+import os
 import platform
 import sys
 import threading
@@ -69,7 +70,7 @@ def main() -> int:
 
     platform.machine = lambda: ""  # no kernel syncs by itself on a processor that is not known
     linux.sync_file_system = on_the_disk(linux.sync_file_system)
-    files.sync_data = on_the_disk(files.sync_data)
+    os.fdatasync = on_the_disk(os.fdatasync)
     files.sync_directory = on_the_disk(files.sync_directory)
     return receive()
 

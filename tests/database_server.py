@@ -17,11 +17,10 @@ from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
+from tests.database_shape import Shape
 
 from emailrelay.store.postgres.schema import versions
 
-POOLER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-"""PgBouncer's program, if it is on this machine."""
 _TEMPLATE = "emailrelay_template"
 _START = 30.0
 """Seconds for a start that takes one."""
@@ -85,7 +84,7 @@ class DatabaseServer:
         self.settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._made, self._template = 0, False
-        self._fresh: _Shape | None = None
+        self._fresh: Shape | None = None
         """The template's tables."""
         self._idle: list[str] = []
         """Databases with our tables that are as the template is."""
@@ -213,7 +212,7 @@ class DatabaseServer:
         return self._create("template0", encoding)
 
     def database(self, directory: Path) -> str:
-        """Return the name of the database for a test's directory; made with our tables if missing."""
+        """Return the name of the database for a test's directory; make it if it is missing."""
         if directory not in self._named:
             if not self._template:
                 self._make_template()
@@ -229,7 +228,7 @@ class DatabaseServer:
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _migrated(self.conninfo(_TEMPLATE))).result()
         with psycopg.connect(self.conninfo(_TEMPLATE), autocommit=True) as connection:
-            self._fresh = _Shape(connection)
+            self._fresh = Shape(connection)
         self._template = True
 
     def _create(self, template: str, encoding: str = "UTF8") -> str:
@@ -272,124 +271,9 @@ class DatabaseServer:
             )
 
 
-class _Shape:
-    """The tables of a new database, and the few rows in them."""
-
-    def __init__(self, connection: "psycopg.Connection[tuple[str, ...]]") -> None:
-        self._catalog = _catalog(connection)
-        self._tables = _tables(connection)
-        self._rows = {table: _copied(connection, table) for table in self._tables}
-
-    def restore(self, connection: "psycopg.Connection[tuple[str, ...]]") -> bool:
-        """Make a used database a new one; False: it differs, or is in use."""
-        if not _alone(connection):
-            return False
-        for table in _tables(connection) - self._tables:
-            connection.execute(sql.SQL("drop table emailrelay.{}").format(sql.Identifier(table)))
-        if _catalog(connection) != self._catalog:
-            return False
-        with connection.transaction(), connection.cursor() as cursor:
-            for table, rows in self._rows.items():
-                name = sql.Identifier(table)
-                cursor.execute(sql.SQL("delete from emailrelay.{}").format(name))
-                if rows:
-                    with cursor.copy(sql.SQL("copy emailrelay.{} from stdin").format(name)) as copy:
-                        copy.write(rows)
-        return True
-
-
-def _alone(connection: "psycopg.Connection[tuple[str, ...]]") -> bool:
-    """Wait a moment for the end of the other connections to a database."""
-    for _ in range(20):
-        others = connection.execute(
-            "select 1 from pg_stat_activity where datname = current_database()"
-            " and pid <> pg_backend_pid()"
-        )
-        if others.fetchone() is None:
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def _tables(connection: "psycopg.Connection[tuple[str, ...]]") -> set[str]:
-    found = connection.execute(
-        "select relname::text from pg_class"
-        " where relnamespace = 'emailrelay'::regnamespace and relkind = 'r'"
-    )
-    return {name for (name,) in found}
-
-
-def _catalog(connection: "psycopg.Connection[tuple[str, ...]]") -> set[str]:
-    """Return a line for each column, right, constraint, function, trigger and setting."""
-    found = connection.execute("""
-        select concat_ws(' ', relname, relkind, relacl, attname, atttypid, attnotnull)
-            from pg_class left join pg_attribute on attrelid = pg_class.oid and attnum > 0
-            where relnamespace = 'emailrelay'::regnamespace and not relispartition
-        union select conname::text from pg_constraint
-            where connamespace = 'emailrelay'::regnamespace and conparentid = 0
-        union select proname || prosrc from pg_proc where pronamespace = 'emailrelay'::regnamespace
-        union select tgname::text from pg_trigger where not tgisinternal
-        union select concat_ws(' ', nspname, nspacl) from pg_namespace
-        union select array_to_string(setconfig, ' ') from pg_db_role_setting
-            where setdatabase = (select oid from pg_database where datname = current_database())
-    """)
-    return {line for (line,) in found}
-
-
-def _copied(connection: "psycopg.Connection[tuple[str, ...]]", table: str) -> bytes:
-    query = sql.SQL("copy emailrelay.{} to stdout").format(sql.Identifier(table))
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        return b"".join(bytes(block) for block in copy)
-
-
 async def _migrated(conninfo: str) -> None:
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         await versions.migrate(connection, lambda _: None)
-
-
-class Pooler:
-    """PgBouncer in transaction mode before a server: no session lasts longer than a transaction."""
-
-    def __init__(self, server: DatabaseServer) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="pb-", dir="/tmp"))
-        user = server_user()
-        settings = self.directory / "pgbouncer.ini"
-        settings.write_text(
-            f"[databases]\n* = host={server.directory} user=postgres\n[pgbouncer]\n"
-            f"unix_socket_dir = {self.directory}\nlisten_addr =\nlisten_port = 5432\n"
-            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 5\n"
-            "max_client_conn = 500\n"
-        )
-        for path in (self.directory, settings):
-            if user is not None:
-                shutil.chown(path, user)
-        self._process = subprocess.Popen(
-            [POOLER or "pgbouncer", "-q", settings],
-            user=user,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + _START
-        while not (self.directory / ".s.PGSQL.5432").exists():
-            assert time.monotonic() < end, "PgBouncer does not start"
-            time.sleep(0.02)
-
-    def remove(self) -> None:
-        """Stop it and remove its files."""
-        self._process.kill()
-        self._process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-_poolers: list[Pooler] = []
-
-
-def the_pooler() -> Pooler:
-    """Return the pooler before ``the_server``, started when first needed."""
-    if not _poolers:
-        _poolers.append(Pooler(the_server()))
-        atexit.register(_poolers[0].remove)
-    return _poolers[0]
 
 
 _started: list[DatabaseServer] = []

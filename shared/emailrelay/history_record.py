@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from emailrelay import journal
+from emailrelay import journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.dsn_request import NO_REQUEST
 from emailrelay.envelope import Address, Envelope
@@ -134,7 +134,7 @@ def _write(message: PastMessage) -> bytes:
     }
     told = {name: each for name, each in value.items() if each not in ("", 0)}
     told["from"] = message.sender
-    told["journal"] = [journal.encode(entry) for entry in message.entries]
+    told["journal"] = [journal_format.encode(entry) for entry in message.entries]
     return _JSON.encode(told).encode() + b"\n"
 
 
@@ -181,7 +181,7 @@ def _read(line: bytes) -> PastMessage | None:
 
 
 def _of(value: Mapping[str, Any]) -> PastMessage:
-    entries = (journal.decode(each) for each in value["journal"])
+    entries = (journal_format.decode(each) for each in value["journal"])
     return PastMessage(
         id=QueueId(str(value["id"])),
         ended=moment(value["ended"]),

@@ -6,7 +6,7 @@ all earlier attempts, each recipient once. Lines of other programs stay, before 
 
 from collections.abc import Iterable
 
-from emailrelay import journal
+from emailrelay import journal, journal_format
 from emailrelay.journal import Attempt, Doubted, Entry, History
 
 _REASON = b"X-MailRelay-Reason"
@@ -21,7 +21,7 @@ def shorten(lines: Iterable[bytes]) -> bytes | None:
     """
     history, last, others = History(), dict[tuple[str, str], Entry](), list[bytes]()
     for line in lines:
-        entry = journal.parse_line(line)
+        entry = journal_format.parse_line(line)
         if entry is not None:
             history = journal.after(history, entry)
             kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
@@ -32,7 +32,7 @@ def shorten(lines: Iterable[bytes]) -> bytes | None:
     told = list(_told(history, last.values()))
     if journal.read(told) != history:
         return None
-    return b"".join(others) + b"".join(map(journal.write, told))
+    return b"".join(others) + b"".join(map(journal_format.write, told))
 
 
 def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:

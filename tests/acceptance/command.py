@@ -209,3 +209,10 @@ def open_to_all(path: Path) -> bool:
 def others_can_run_it() -> bool:
     """Tell whether other users can run this checkout with the system's Python."""
     return SYSTEM_PYTHON.exists() and all(open_to_all(place / "any") for place in CODE)
+
+
+def script(path: Path, body: str) -> str:
+    """Write a program for the shell; return its path."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)

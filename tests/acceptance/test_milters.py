@@ -29,7 +29,7 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Verdict
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import WorkCopy
+from emailrelay.store.claim import WorkCopy
 
 MESSAGE = QueueId("1.2.3")
 OURS = (

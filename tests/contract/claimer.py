@@ -8,8 +8,9 @@ import sys
 
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed
 from emailrelay.store.chooser import open_store
+from emailrelay.store.claim import Claim
+from emailrelay.store.feed import Feed
 
 _TASKS = 64
 

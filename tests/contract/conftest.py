@@ -14,15 +14,16 @@ import pytest
 from _pytest.mark import ParameterSet
 from psycopg import sql
 from tests.contract.mail import Opener
-from tests.database_server import POOLER, give_back_database, the_pooler, the_server
+from tests.database_pooler import POOLER, the_pooler
+from tests.database_server import give_back_database, the_server
 from tests.faults.extent import ALL
 
 from emailrelay.events.event import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens
-from emailrelay.store.memory import MemoryStore
-from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.memory.mail import MemoryMail
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.tokens import TokenStore

@@ -16,7 +16,10 @@ from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.claim import Claim
+from emailrelay.store.draft import Draft
+from emailrelay.store.feed import Feed
 
 PATIENCE = 20.0
 """Seconds after which a test that waits for something has hung."""

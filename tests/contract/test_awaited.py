@@ -25,7 +25,8 @@ from emailrelay.events.delivery import Withdrawn
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft, Store
+from emailrelay.store.base import Store
+from emailrelay.store.draft import Draft
 
 
 async def _awaited(store: Store, stage: Stage, ack: Ack) -> Draft:

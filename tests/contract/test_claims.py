@@ -20,7 +20,7 @@ from tests.contract.mail import (
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed
+from emailrelay.store.feed import Feed
 
 
 async def test_claimed_message_cannot_be_claimed_again(opener: Opener) -> None:

@@ -21,7 +21,8 @@ from tests.contract.mail import (
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed, Store
+from emailrelay.store.base import Store
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 
 

@@ -10,7 +10,8 @@ from emailrelay.events.event import Event
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft, Store
+from emailrelay.store.base import Store
+from emailrelay.store.draft import Draft
 
 PEER = "mx.test:25"
 

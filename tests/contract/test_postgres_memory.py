@@ -9,7 +9,8 @@ from tests.contract.mail import ENVELOPE, claimed
 
 from emailrelay.settlement import Done, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, Store
+from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.claim import Claim
 
 SIZE = 50 * 1024 * 1024
 MOST = 16 * 1024 * 1024

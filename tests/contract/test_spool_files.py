@@ -2,15 +2,13 @@
 
 import fcntl
 import os
-import stat
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.contract.conftest import SpoolOpener
+from tests.contract.foreign_files import NOW_FORMAT, foreign, names
 from tests.contract.mail import (
-    ENVELOPE,
     NEVER,
     Clock,
     can_claim,
@@ -23,85 +21,12 @@ from tests.contract.mail import (
     stages,
 )
 
-from emailrelay import envelope_format, journal
-from emailrelay.acceptance import Accepted
-from emailrelay.errors import StoreUnusable
-from emailrelay.events.store import PossibleDuplicate, Recovered, SetAside
+from emailrelay.events.store import PossibleDuplicate, SetAside
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.disk.directory_check import network_file_system
-
-OLD_FORMAT = (
-    b"X-MailRelay-Format: #2821.3\n"
-    b"X-MailRelay-Content: 8bit\n"
-    b"X-MailRelay-From: a@x.test\n"
-    b"X-MailRelay-ToCount: 1\n"
-    b"X-MailRelay-To-Remote: b@y.test\n"
-    b"X-MailRelay-Authentication: \n"
-    b"X-MailRelay-Client: 127.0.0.1\n"
-    b"X-MailRelay-End: 1\n"
-)
-NOW_FORMAT = envelope_format.write(ENVELOPE)
-
-
-def foreign(
-    spool: SpoolOpener,
-    name: str = "1.2.3",
-    suffix: str = "",
-    envelope: bytes = OLD_FORMAT,
-    content: bytes | None = b"Subject: x\r\n\r\n",
-) -> QueueId:
-    """Put a message in as another program does: content first, then the envelope, in place."""
-    if content is not None:
-        (spool.directory / f"emailrelay.{name}.content").write_bytes(content)
-    (spool.directory / f"emailrelay.{name}.envelope{suffix}").write_bytes(envelope)
-    return QueueId(name)
-
-
-def names(spool: SpoolOpener) -> set[str]:
-    """Return the visible names; our other files have names that begin with a dot."""
-    return {path.name for path in spool.directory.iterdir() if not path.name.startswith(".")}
-
-
-async def test_directory_is_made_for_owner_and_group_alone(spool: SpoolOpener) -> None:
-    async with spool():
-        assert stat.S_IMODE(spool.directory.stat().st_mode) == 0o770
-        for directory in spool.directory.iterdir():
-            assert stat.S_IMODE(directory.stat().st_mode) & 0o007 == 0
-        assert names(spool) == set()
-
-
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-async def test_files_are_for_owner_and_group_alone_whatever_the_umask(
-    spool: SpoolOpener, umask: int
-) -> None:
-    before = os.umask(umask)
-    try:
-        async with spool() as store:
-            message = await put(store)
-            async with await claimed(store, message) as claim:
-                await claim.settle(Fail(NEVER))
-            await put(store)
-    finally:
-        os.umask(before)
-    for name in names(spool):
-        assert stat.S_IMODE((spool.directory / name).stat().st_mode) == 0o660, name
-
-
-async def test_setgid_directory_passes_its_group_on(spool: SpoolOpener) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a directory to another group")
-    spool.directory.mkdir()
-    os.chown(spool.directory, -1, 1)
-    spool.directory.chmod(0o2770)
-    async with spool() as store:
-        await put(store)
-    assert {(spool.directory / name).stat().st_gid for name in names(spool)} == {1}
-    assert stat.S_IMODE(spool.directory.stat().st_mode) == 0o2770
 
 
 @pytest.mark.parametrize("new_first", [True, False])
@@ -310,122 +235,3 @@ async def test_message_moved_by_hand_while_claimed_is_settled_where_it_is(
             envelope.rename(envelope.with_suffix(".envelope.hold"))
             await claim.settle(Done())
         assert names(spool) == set()
-
-
-async def test_incomplete_draft_of_a_dead_writer_goes_at_the_next_opening(
-    spool: SpoolOpener,
-) -> None:
-    async with spool():
-        pass
-    drafts = spool.directory / ".new"
-    (drafts / "emailrelay.1700000000000.5.1.envelope").write_bytes(NOW_FORMAT)
-    (drafts / "emailrelay.1700000000000.5.1.content").write_bytes(b"half")
-    (drafts / "emailrelay.1700000000000.5.2.content").write_bytes(b"alone")
-    async with spool() as store:
-        assert list(drafts.iterdir()) == []
-        assert await listed(store) == {}
-        assert [e.id for e in spool.reports if isinstance(e, Recovered)] == ["1700000000000.5.1"]
-
-
-@pytest.mark.parametrize(("content", "whole"), [(b"whole", True), (b"", False), (b"whale", False)])
-@pytest.mark.parametrize("moved", [False, True])
-async def test_draft_of_a_dead_writer_goes_forward_if_its_content_is_what_was_accepted(
-    spool: SpoolOpener, content: bytes, *, whole: bool, moved: bool
-) -> None:
-    async with spool():
-        pass
-    accepted = Accepted(at=1.7e9, stage=Stage.UNFILTERED, length=5, crc32=zlib.crc32(b"whole"))
-    message = QueueId("1700000000000.5.1")
-    envelope = spool.directory / ".new" / f"emailrelay.{message}.envelope"
-    envelope.write_bytes(NOW_FORMAT + journal.write(accepted))
-    directory = spool.directory if moved else spool.directory / ".new"
-    (directory / f"emailrelay.{message}.content").write_bytes(content)
-    async with spool() as store:
-        assert await stages(store) == ({message: Stage.UNFILTERED} if whole else {})
-        assert len(names(spool)) == (2 if whole else 0)
-        assert list((spool.directory / ".new").iterdir()) == []
-
-
-async def test_lock_on_a_file_that_has_just_been_moved_is_void(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with spool() as store:
-        message = await put(store)
-        envelope = spool.directory / f"emailrelay.{message}.envelope"
-        real = locks.try_lock
-
-        def lock_late(descriptor: int) -> bool:
-            envelope.rename(envelope.with_suffix(".envelope.hold"))
-            return real(descriptor)
-
-        monkeypatch.setattr(locks, "try_lock", lock_late)
-        assert not await can_claim(store, message)
-        monkeypatch.undo()
-        assert await stages(store) == {message: Stage.HELD}
-
-
-async def test_draft_of_a_living_writer_is_left_to_it(spool: SpoolOpener) -> None:
-    async with spool() as store, store.draft(ENVELOPE) as draft:
-        draft.write(b"x")
-        async with spool():
-            pass
-        await draft.commit(Stage.READY)
-        assert await can_claim(store, draft.id)
-
-
-async def test_content_whose_envelope_is_missing_is_not_removed_at_once(spool: SpoolOpener) -> None:
-    async with spool():
-        content = spool.directory / "emailrelay.1700000000000.5.1.content"
-        content.write_bytes(b"x")
-    for _ in range(2):
-        async with spool() as store:
-            assert await listed(store) == {}
-            assert content.exists()
-
-
-async def test_directory_writable_by_everybody_is_refused(spool: SpoolOpener) -> None:
-    spool.directory.mkdir()
-    spool.directory.chmod(0o777)
-    with pytest.raises(StoreUnusable, match="writable by all users"):
-        async with spool():
-            pass
-
-
-MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-35 22 0:31 / /var/spool rw - nfs4 server:/spool rw
-36 35 8:2 / /var/spool/local rw shared:2 master:3 - xfs /dev/sda2 rw
-37 22 0:33 / /mnt/two\040words rw - cifs //server/share rw
-38 22 0:34 / /mnt/over rw - ext4 /dev/sdb rw
-39 38 0:35 / /mnt/over rw - fuse.sshfs host: rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/home", None),
-        ("/var/spool", "nfs4"),
-        ("/var/spool/emailrelay", "nfs4"),
-        ("/var/spooler", None),
-        ("/var/spool/local/emailrelay", None),
-        ("/mnt/two words/x", "cifs"),
-        ("/mnt/over/x", "fuse.sshfs"),
-        ("/", None),
-    ],
-)
-def test_network_file_system_is_known_by_its_mount(path: str, kind: str | None) -> None:
-    assert network_file_system(MOUNTS, path) == kind
-
-
-@pytest.mark.parametrize("where", ["mysql://x/y", "spool://host/dir", "spool:dir", "ftp:x"])
-def test_place_that_names_no_store_is_refused(where: str) -> None:
-    with pytest.raises(StoreUnusable, match="no such store"):
-        open_store(where, report=lambda _: None)
-
-
-async def test_spool_may_be_named_by_a_url(tmp_path: Path) -> None:
-    directory = tmp_path / "with blank"
-    url = f"spool://{tmp_path}/with%20blank"
-    async with open_store(url, report=lambda _: None) as store:
-        await put(store)
-    assert len(list(directory.glob("emailrelay.*"))) == 2

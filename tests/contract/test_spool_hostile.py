@@ -29,8 +29,8 @@ from emailrelay.events.store import TakenIn
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.claim import WorkCopy
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.message.spool import open_spool
@@ -85,7 +85,7 @@ async def test_failing_adoption_leaks_no_descriptor(
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             edit(await claim.work_copy("new"))
             with monkeypatch.context() as patch:
-                patch.setattr(files, "write_all", full)
+                patch.setattr(file_octets, "write_all", full)
                 with pytest.raises(StoreError):
                     await claim.settle(Pass())
         assert descriptors() == before
@@ -101,7 +101,7 @@ async def test_settlement_that_failed_is_not_tried_again_at_once(
         async with await next_of(feed) as claim:
             edit(await claim.work_copy("new"))
             with monkeypatch.context() as patch:
-                patch.setattr(files, "write_all", full)
+                patch.setattr(file_octets, "write_all", full)
                 with pytest.raises(StoreError):
                     await claim.settle(Pass())
         # Filters may have sent mail of their own: each run at once would send it again.
@@ -239,7 +239,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         waiters.expect(QueueId("1.1.0"), Ack.FILTERED)
         before = descriptors()
         with monkeypatch.context() as patch:
-            patch.setattr(files, "write_all", full)
+            patch.setattr(file_octets, "write_all", full)
             with pytest.raises(OSError, match="No space"):
                 waiters.expect(QueueId("1.1.1"), Ack.FILTERED)
         assert descriptors() == before

@@ -7,7 +7,7 @@ from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import ENVELOPE, OK, Clock, can_claim, claimed, history_of, put, stages
 from tests.contract.played_cut import cut, everything
 
-from emailrelay import journal
+from emailrelay import journal_format
 from emailrelay.envelope import Address
 from emailrelay.journal import AdministratorWish, Attempt, Wished
 from emailrelay.queue_id import QueueId
@@ -79,7 +79,7 @@ async def test_envelope_past_all_bounds_goes_on(
     async with spool(clock) as store:
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
-        monkeypatch.setattr("emailrelay.store.spool.disk.files.LARGEST_ENVELOPE", 16 * 1024)
+        monkeypatch.setattr("emailrelay.store.spool.disk.file_octets.LARGEST_ENVELOPE", 16 * 1024)
         monkeypatch.setattr(rewriting, "LONG", 16 * 1024)
         async with await claimed(store, message) as claim:
             assert claim.history.attempts == 30
@@ -95,7 +95,7 @@ async def test_wish_made_while_a_journal_is_shortened_is_granted(
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
         path = spool.directory / f"emailrelay.{message}.envelope"
-        wish = journal.write(Wished(at=clock.now, wish=AdministratorWish.HOLD))
+        wish = journal_format.write(Wished(at=clock.now, wish=AdministratorWish.HOLD))
         sync = os.fdatasync
 
         def wished(descriptor: int) -> None:
@@ -129,7 +129,7 @@ async def test_failed_message_of_any_length_can_be_retried(
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
         assert await store.fail(message)
-        monkeypatch.setattr("emailrelay.store.spool.disk.files.LARGEST_ENVELOPE", 16 * 1024)
+        monkeypatch.setattr("emailrelay.store.spool.disk.file_octets.LARGEST_ENVELOPE", 16 * 1024)
         monkeypatch.setattr(rewriting, "LONG", 16 * 1024)
         assert await store.retry(message)
         async with await claimed(store, message) as claim:

@@ -26,7 +26,7 @@ from emailrelay.events.store import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed
+from emailrelay.store.feed import Feed
 
 NO_WATCHES = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
 

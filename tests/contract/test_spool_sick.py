@@ -22,7 +22,7 @@ from tests.contract.mail import (
     stages,
 )
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
@@ -55,7 +55,7 @@ async def test_one_unreadable_draft_does_not_stop_the_recovery_of_others(
         accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=2363233923)
         name = "emailrelay.1700000000000.1.1"
         (drafts / f"{name}.content").write_bytes(b"x")
-        envelope = envelope_format.write(ENVELOPE) + journal.write(accepted)
+        envelope = envelope_format.write(ENVELOPE) + journal_format.write(accepted)
         (drafts / f"{name}.envelope").write_bytes(envelope)
         with bind(drafts / "emailrelay.0.0.0.envelope"):
             async with spool() as store:

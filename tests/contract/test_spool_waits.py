@@ -13,7 +13,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft, Store
+from emailrelay.store.base import Store
+from emailrelay.store.draft import Draft
 
 
 async def waits(store: Store) -> Draft:

@@ -29,8 +29,10 @@ from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Hold, Pass, after_attempt
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, Feed, Store
+from emailrelay.store.base import CHUNK, Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.claim import Claim
+from emailrelay.store.feed import Feed
 from emailrelay.store.spool.durable import segment
 
 News: TypeAlias = tuple[str, float, Any]
@@ -52,7 +54,7 @@ _AT_ONCE = Schedule(first=0.005, longest=0.01)
 _LARGE = 9 * 1024 * 1024
 """Octets; more than a draft has before its write-back begins."""
 _SMALL_SEGMENT = 5 * 512 * 1024
-"""Octets of a log's segments here, so that there are several: little more than the largest batch."""
+"""Octets of a log's segments: little more than the largest batch, so that there are several."""
 
 
 def entrance(mail: str) -> Stage:

@@ -12,7 +12,7 @@ from tests.fakes.certificates import make_certificates
 from tests.fuzz.clients import Complaints, Fuzz
 from tests.fuzz.judgement import Wrong
 from tests.service.receiving import receiving
-from tests.service.test_receiver_tls import client_context
+from tests.service.receiving_tls import client_context
 
 from emailrelay.config import ReceiverSettings
 

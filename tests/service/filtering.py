@@ -11,7 +11,7 @@ from emailrelay.filters.shipped.parameters import NO_TABLES, FilterTables
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import BrokenFilter, Reject, Side, Spoken
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import WorkCopy
+from emailrelay.store.claim import WorkCopy
 
 MESSAGE = QueueId("1790000000000.2.3")
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))

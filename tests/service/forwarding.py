@@ -16,9 +16,9 @@ from emailrelay.routes import Routes, only
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim
-from emailrelay.store.memory import MemoryStore
-from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.claim import Claim
+from emailrelay.store.memory.mail import MemoryMail
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding

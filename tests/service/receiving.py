@@ -13,7 +13,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.events.event import Event
 from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.context import ReceiverContext, make_context
 from emailrelay_receiver.receiver import Receiver
 

@@ -1,4 +1,4 @@
-"""The forwarder as a process tells the senders of failed mail, over a spool and real connections."""
+"""The forwarder as a process tells the senders of failed mail: a spool and real connections."""
 
 import asyncio
 import email
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.smtp_peer import SmtpPeer
-from tests.service.test_forwarder_process import Running, forwarder, ids, put
+from tests.service.forwarder_process import Running, forwarder, ids, put
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage

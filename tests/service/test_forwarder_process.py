@@ -1,77 +1,24 @@
-"""The forwarder as a process over a spool: signals, a single pass, memory, Postfix's smtp-sink."""
+"""The forwarder as a process over a spool: it forwards mail as it comes, and obeys signals."""
 
 import asyncio
-import contextlib
-import json
 import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
+from tests.service.forwarder_process import HANG, forwarder, history, ids, put
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import History
-from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 
-HANG = 30.0
 SINK = Path("/usr/sbin/smtp-sink")
-
-
-class Running:
-    """The process of a service, and its events."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.told: list[dict[str, Any]] = []
-
-    async def until(self, *events: str) -> dict[str, Any]:
-        """Wait for the next event with one of these names."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(HANG):
-            async for line in self.process.stdout:
-                self.told.append(json.loads(line))
-                if self.told[-1]["event"] in events:
-                    return self.told[-1]
-        raise AssertionError(f"ended without {events}: {self.told}")
-
-    async def stop(self) -> int:
-        """Send SIGTERM; return the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return await self.end()
-
-    async def end(self) -> int:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(HANG):
-            async for line in self.process.stdout:
-                self.told.append(json.loads(line))
-            return await self.process.wait()
-
-    def names(self) -> list[str]:
-        return [event["event"] for event in self.told]
-
-
-@asynccontextmanager
-async def forwarder(spool: Path, address: str, *options: str) -> AsyncGenerator[Running]:
-    command = [sys.executable, "-m", "emailrelay_forwarder", "--log-format", "json"]
-    command += ["--spool-dir", str(spool), "--forward-to", address, *options]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    try:
-        yield Running(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
 
 
 @pytest.fixture
@@ -83,90 +30,6 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
     return tmp_path / "spool"
-
-
-async def put(
-    store: Store,
-    *recipients: str,
-    size: int = 1000,
-    stage: Stage = Stage.READY,
-) -> QueueId:
-    to = tuple(Address(r) for r in recipients or ("to@there.test",))
-    line = b"x" * 98 + b"\r\n"
-    async with store.draft(Envelope(sender=Address("from@us.test"), to_remote=to)) as draft:
-        while size > 0:
-            draft.write((line * (CHUNK // len(line)))[:size])
-            size -= CHUNK // len(line) * len(line)
-        await draft.commit(stage)
-    return draft.id
-
-
-async def history(store: Store, message: QueueId) -> History | None:
-    found = await store.describe(message)
-    return found[2] if found else None
-
-
-async def ids(store: Store, *stages: Stage) -> Sequence[QueueId]:
-    return [entry.id async for entry in store.listing(stages or tuple(Stage))]
-
-
-async def test_single_pass_forwards_everything_in_order_and_exits_0(
-    store: Store, spool: Path
-) -> None:
-    names = [f"r{n}@there.test" for n in range(8)]
-    for name in names:
-        await put(store, name)
-    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
-        assert await running.end() == 0
-        assert [m.recipients[0].decode() for m in peer.messages] == names
-        assert peer.connections == 1
-    assert await ids(store) == []
-
-
-async def test_single_pass_over_nothing_exits_0_without_a_connection(spool: Path) -> None:
-    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
-        assert await running.end() == 0
-        assert peer.connections == 0
-
-
-async def test_single_pass_tries_deferred_mail_once_and_exits_1(store: Store, spool: Path) -> None:
-    message = await put(store)
-    async with SmtpPeer({"RCPT": "451 later"}) as peer:
-        for attempts in (1, 2):
-            async with forwarder(spool, peer.address, "--once") as running:
-                assert await running.end() == 1
-            found = await history(store, message)
-            assert found is not None
-            assert found.attempts == attempts
-        assert len(peer.lines("RCPT")) == 2
-
-
-async def test_single_pass_leaves_held_mail_and_reports_unfiltered_mail(
-    store: Store, spool: Path
-) -> None:
-    held = await put(store)
-    assert await store.hold(held)
-    unfiltered = await put(store, stage=Stage.UNFILTERED)
-    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
-        assert await running.end() == 0
-        assert peer.messages == []
-    assert "still_unfiltered" in running.names()
-    assert set(await ids(store)) == {held, unfiltered}
-
-
-async def test_single_pass_with_a_dead_server_exits_1_and_keeps_the_mail(
-    store: Store, spool: Path
-) -> None:
-    for _ in range(20):
-        await put(store)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
-        async with forwarder(spool, address, "--once") as running:
-            assert await running.end() == 1
-    assert len(await ids(store, Stage.READY)) == 20
-    troubles = [event for event in running.told if event["event"] == "smarthost_trouble"]
-    assert len(troubles) == 1
 
 
 async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
@@ -219,15 +82,6 @@ async def test_client_filter_of_a_process_edits_what_is_sent(
         assert await running.stop() == 0
     assert all(message.content.count(b"footer") == 1 for message in peer.messages)
     assert await ids(store) == []
-
-
-async def test_client_filter_ends_a_single_pass(store: Store, spool: Path) -> None:
-    for _ in range(3):
-        await put(store)
-    options = ("--once", "--client-filter", "exit:102")
-    async with SmtpPeer() as peer, forwarder(spool, peer.address, *options) as running:
-        assert await running.end() == 1
-        assert len(peer.messages) == 1
 
 
 async def test_refusal_is_final_without_retry(store: Store, spool: Path) -> None:

@@ -20,7 +20,7 @@ from emailrelay.reply import Reply
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail
-from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.memory.mail import MemoryMail
 from emailrelay_forwarder.server import gate, idle_sessions
 
 A, B = Address("ann@a.test"), Address("bob@b.test")

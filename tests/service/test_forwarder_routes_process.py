@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.smtp_peer import SmtpPeer
-from tests.service.test_forwarder_process import forwarder, ids, put
+from tests.service.forwarder_process import forwarder, ids, put
 
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store

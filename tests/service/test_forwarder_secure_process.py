@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.test_forwarder_process import forwarder, put
+from tests.service.forwarder_process import forwarder, put
 
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -155,7 +155,8 @@ async def test_filter_cannot_have_the_password_sent_to_another_server(
         elsewhere = tmp_path / "filter"
         elsewhere.write_text(
             "#!/bin/sh\n"
-            f"sed -i 's/^X-MailRelay-ForwardToAddress: .*/X-MailRelay-ForwardToAddress: {other.address}\\r/'"
+            "sed -i 's/^X-MailRelay-ForwardToAddress: .*/"
+            f"X-MailRelay-ForwardToAddress: {other.address}\\r/'"
             ' "$2"\n'
         )
         elsewhere.chmod(0o755)

@@ -14,7 +14,7 @@ from emailrelay.events.servers import SmarthostBack, SmarthostTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_forwarder.server import breaker, connection_limit, connection_queue, idle_sessions
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.session_settings import SessionSettings

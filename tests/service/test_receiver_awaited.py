@@ -12,7 +12,7 @@ from emailrelay.events.receiving import Received, Rejected
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 
 FILTERED = ReceiverSettings(domain="relay.test", filter=["exit:0"], ack=Ack.FILTERED)
 PROXY = ReceiverSettings(domain="relay.test", ack=Ack.DELIVERED)

@@ -7,7 +7,7 @@ from tests.service.receiving import HANG, receiving, send_mail, settings
 
 from emailrelay.errors import StoreError
 from emailrelay.events.receiving import Rejected, SessionTrouble
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory.store import MemoryStore
 
 
 async def test_a_message_that_is_too_big_is_refused_after_its_end() -> None:

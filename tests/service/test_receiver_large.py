@@ -11,16 +11,16 @@ import pytest
 import uvloop
 from tests.fakes.certificates import make_certificates
 from tests.service.receiving import HANG, Peer, receiving
-from tests.service.test_receiver_sessions import Slow
-from tests.service.test_receiver_tls import client_context
+from tests.service.receiving_tls import client_context
+from tests.service.slow_store import Slow
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.receiving import SessionTrouble
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import Draft
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.draft import Draft
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.wire import ClientWire
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.certificates import make_certificates
 from tests.service.receiver_login.users import PASSWORD, plain
 from tests.service.receiving import Peer, Running, receiving
-from tests.service.test_receiver_tls import client_context, encrypted
+from tests.service.receiving_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events.receiving import SessionTrouble, Vanished

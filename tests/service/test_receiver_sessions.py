@@ -1,24 +1,21 @@
-"""A session ends well if clients leave, stores fail, limits are reached, or the service stops."""
+"""A session ends well if clients leave, stores fail, or limits are reached."""
 
 import asyncio
 import errno
 
 import pytest
 from pydantic import ValidationError
-from tests.service.receiving import HANG, Peer, Running, receiving, send_mail, settings
+from tests.service.receiving import Running, receiving, send_mail, settings
+from tests.service.slow_store import Slow, slow
 
-from emailrelay.ack import Ack
-from emailrelay.arrival_facts import ArrivalFacts
-from emailrelay.dsn_request import DsnRequest
-from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.receiving import Received, SessionTrouble
 from emailrelay.events.service import Traceback
 from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
-from emailrelay.stage import Stage
-from emailrelay.store.base import Draft
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.draft import Draft
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.connection.wire import ClientWire
 
 
@@ -49,84 +46,6 @@ class Failing(MemoryStore):
         if self.at == "drain":
             setattr(draft, "write", not_more)  # noqa: B010 - as above
         return draft
-
-
-class Slow(MemoryStore):
-    """A store whose commits wait until the test releases them."""
-
-    def __init__(self, **arguments: object) -> None:
-        super().__init__(**arguments)  # type: ignore[arg-type] # handed on as they came
-        self.begun = asyncio.Event()
-        self.go = asyncio.Event()
-
-    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
-        draft = super().draft(envelope, message)
-        commit = draft.commit
-
-        async def wait(stage: Stage, ack: Ack, session: str, dsn: DsnRequest) -> None:
-            self.begun.set()
-            await self.go.wait()
-            await commit(stage, ack, session, dsn)
-
-        setattr(draft, "commit", wait)  # noqa: B010 - a method, as seen by the type checkers
-        return draft
-
-
-def slow(running: Running) -> Slow:
-    assert isinstance(running.store, Slow)
-    return running.store
-
-
-async def test_what_was_said_and_sent_is_what_is_stored() -> None:
-    async with receiving(settings(filter="/bin/true")) as running, running.client() as peer:
-        await peer.reply()
-        await peer.ask("EHLO client.test")
-        await peer.ask('MAIL FROM:<@route:"a b"@X.test> BODY=8BITMIME SMTPUTF8')
-        await peer.ask("RCPT TO:<ü@Y.test>")
-        await peer.ask("DATA")
-        peer.send(b"\xff\r\n..\r\n.\r\n")
-        assert (await peer.reply()).startswith("250 2.0.0 Ok: queued as ")
-        ((stage, envelope, content),) = running.mail()
-    assert stage is Stage.UNFILTERED
-    assert envelope == Envelope(
-        sender=Address('"a b"@X.test'),
-        to_remote=(Address("ü@Y.test"),),
-        body=Body.EIGHT_BIT,
-        client="127.0.0.1",
-        utf8=True,
-        arrival=ArrivalFacts(helo="client.test"),
-    )
-    received, _, rest = content.partition(b"\r\n\t")
-    assert received == b"Received: from client.test ([127.0.0.1])"
-    assert rest.startswith(b"by relay.test with UTF8SMTP id ")
-    assert rest.endswith(b"\r\n\xff\r\n.\r\n")
-
-
-async def test_message_id_goes_into_the_envelope() -> None:
-    header = b"Subject: x\r\nMessage-ID:\r\n <1@x.test>\r\n"
-    long_line = b"X: " + b"x" * 900 + b"\r\n"
-    async with receiving() as running:
-        for content in (
-            header,
-            header + b"\r\n" + b"x\r\n" * 100_000,
-            long_line * 50 + header,
-            long_line * 100 + header,  # beyond the first 64 KiB
-            b"\r\n" + header,
-        ):
-            async with running.client() as peer:
-                assert (await send_mail(peer, content)).startswith("250 ")
-        found = [envelope.message_id for _, envelope, _ in running.mail()]
-    assert found == ["<1@x.test>"] * 3 + ["", ""]
-
-
-async def test_anonymous_content_has_no_received_line_and_no_client() -> None:
-    async with (
-        receiving(settings(anonymous=["content", "client"])) as running,
-        running.client() as peer,
-    ):
-        await send_mail(peer, b"text\r\n")
-        ((_, envelope, content),) = running.mail()
-    assert (envelope.client, content) == ("", b"text\r\n")
 
 
 @pytest.mark.parametrize("at", ["draft", "write", "drain", "commit"])
@@ -250,27 +169,6 @@ async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) 
         assert written == [answer.replace("\n", "\r\n").encode() + b"\r\n"]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"Subject: s\r\n\r\n" + b"x" * 100_000 + b"\r\n", id="a long line"),
-        pytest.param(b"X: y\r\n" * 10_000 + b"\r\ntext\r\n", id="many header fields"),
-        pytest.param(b"X: y\r\n" + b"\tz\r\n" * 14_000 + b"\r\n", id="a long header field"),
-        pytest.param(b"\xff\x01 no header\r\n", id="no header"),
-        pytest.param(b"", id="nothing"),
-    ],
-)
-async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
-    async with receiving() as running, running.client() as peer:
-        assert (await send_mail(peer, content)).startswith("250 ")
-        ((_, _, kept),) = running.mail()
-    received, stamp, rest = kept.partition(b" +0000\r\n")
-    assert received.startswith(b"Received: from c ")
-    assert stamp
-    # A content without a header is the body behind ours.
-    assert rest == (b"\r\n" if b"no header" in content else b"") + content
-
-
 def nobody_is_local(_client: str) -> bool:
     return False
 
@@ -283,30 +181,6 @@ async def test_a_remote_client_is_turned_away(monkeypatch: pytest.MonkeyPatch) -
         assert await peer.closed()
     async with receiving(settings(remote_clients=True)) as running, running.client() as peer:
         assert (await peer.reply()).startswith("220 ")
-
-
-@pytest.mark.parametrize("verb", ["DATA", "BDAT"])
-@pytest.mark.parametrize("content", [b" folded\r\nSubject: s\r\n\r\nx\r\n", b"\tx: y\r\n"])
-async def test_content_that_begins_with_a_blank_stays_apart_from_our_line(
-    verb: str, content: bytes
-) -> None:
-    async with receiving() as running, running.client() as peer:
-        await peer.reply()
-        for command in ("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<r@y>"):
-            await peer.ask(command)
-        if verb == "DATA":
-            await peer.ask("DATA")
-            peer.send(content + b".\r\n")
-        else:
-            # The first octets arrive alone.
-            peer.send(b"BDAT 1\r\n" + content[:1])
-            assert (await peer.reply()).startswith("250")
-            peer.send(b"BDAT %d LAST\r\n" % (len(content) - 1) + content[1:])
-        assert (await peer.reply()).startswith("250")
-        ((_, _, kept),) = running.mail()
-    ours, empty, theirs = kept.partition(b"\r\n\r\n")
-    assert (empty, theirs) == (b"\r\n\r\n", content)
-    assert ours.startswith(b"Received: ")
 
 
 async def test_only_devices_in_the_networks_named_may_omit_the_brackets() -> None:
@@ -326,25 +200,6 @@ async def test_only_devices_in_the_networks_named_may_omit_the_brackets() -> Non
 def test_a_network_that_is_none_is_named() -> None:
     with pytest.raises(ValidationError, match=r"192\.168\.0: must be IP addresses or networks"):
         settings(lenient="127.0.0.1,192.168.0")
-
-
-async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_service(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
-    async with receiving() as running:
-        # A reference to the reader must stay: a stream without one discards its input.
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        # More than all the buffers of the kernel on the way hold.
-        writer.write(b"HELP\r\n" * 5_000_000)
-        async with asyncio.timeout(HANG):
-            # Until all buffers are full and nothing moves any more.
-            before = -1
-            while before != (before := writer.transport.get_write_buffer_size()):  # noqa: ASYNC110
-                await asyncio.sleep(0.7)
-        assert before > 0
-    assert running.context.admission.total == 0
-    Peer(reader, writer).writer.transport.abort()
 
 
 async def test_many_sessions_and_messages_do_not_disturb_each_other() -> None:
@@ -367,41 +222,3 @@ async def test_many_sessions_and_messages_do_not_disturb_each_other() -> None:
             content.partition(b"\r\n\t")[2].split(b"\r\n")[-2] for *_, content in running.mail()
         )
     assert texts == sorted([b"%d" % number for number in range(10)] * 21)
-
-
-async def test_the_end_of_the_service_is_told_to_idle_clients() -> None:
-    async with receiving() as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        peer = Peer(reader, writer)
-        await peer.reply()
-    assert (await peer.reply()).startswith("421 4.3.2 ")
-    assert await peer.closed()
-    writer.close()
-
-
-async def test_the_end_of_the_service_waits_for_a_commit() -> None:
-    async with receiving(store=Slow) as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        peer = Peer(reader, writer)
-        await peer.to_data()
-        peer.send(b"text\r\n.\r\n")
-        await slow(running).begun.wait()
-        asyncio.get_running_loop().call_later(0.2, slow(running).go.set)
-    assert len(running.mail()) == 1
-    assert (await peer.reply()).startswith("250 ")
-    assert (await peer.reply()).startswith("421 4.3.2 ")
-    writer.close()
-
-
-async def test_content_that_does_not_end_is_dropped_at_the_end_of_the_service(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
-    async with receiving() as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        peer = Peer(reader, writer)
-        await peer.to_data()
-        peer.send(b"text\r\n")
-    assert running.mail() == []
-    assert await peer.closed()
-    writer.close()

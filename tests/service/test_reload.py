@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from tests.fakes.smtp_peer import SmtpPeer, Wait
+from tests.service.forwarder_process import Running, put
 from tests.service.receiving import HANG
-from tests.service.test_forwarder_process import Running, put
 from tests.service.test_receiver_process import connect
 
 from emailrelay.config import ReceiverSettings, read

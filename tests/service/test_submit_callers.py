@@ -14,7 +14,8 @@ from pwd import getpwuid
 import pytest
 from tests.service.submitting import ENVIRONMENT, MESSAGE, command, submit
 
-from emailrelay.journal import Attempt, write
+from emailrelay.journal import Attempt
+from emailrelay.journal_format import write
 from emailrelay.reply import Reply
 
 NO_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")

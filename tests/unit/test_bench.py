@@ -20,7 +20,7 @@ from bench.tables import goals, number
 from hypothesis import given
 from hypothesis import strategies as some
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 
 FIGURES = some.lists(some.floats(0.001, 1e6), min_size=1)
 
@@ -245,7 +245,7 @@ def test_generated_messages_are_mail_to_the_spool(tmp_path: Path) -> None:
     envelopes = sorted(tmp_path.glob("*.envelope"))
     assert len(envelopes) == 3
     for path in envelopes:
-        history = journal.history(envelope_format.parse(path.read_bytes()).tail)
+        history = journal_format.history(envelope_format.parse(path.read_bytes()).tail)
         assert history.length == path.with_suffix(".content").stat().st_size
         assert history.accepted_at is not None
         assert path.stat().st_mtime > history.accepted_at + 3599

@@ -16,9 +16,9 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequ
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.journal import Attempt, Entry, Failure, History, Notified
-from emailrelay.journal import parse as parse_journal
 from emailrelay.journal import read as history_of
-from emailrelay.journal import write as write_entry
+from emailrelay.journal_format import parse as parse_journal
+from emailrelay.journal_format import write as write_entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage

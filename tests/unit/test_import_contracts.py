@@ -10,9 +10,9 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"][
     "contracts"
 ]
 STORES = {
-    f"emailrelay.store.{path.stem}"
+    f"emailrelay.store.{path.name}"
     for path in (ROOT / "shared/emailrelay/store").iterdir()
-    if (path.is_dir() and (path / "store.py").exists()) or path.name == "memory.py"
+    if (path / "store.py").exists()
 }
 
 

@@ -21,10 +21,9 @@ from emailrelay.journal import (
     Notified,
     Released,
     Wished,
-    parse,
     read,
-    write,
 )
+from emailrelay.journal_format import parse, write
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay import journal
+from emailrelay import journal, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.journal import (
@@ -55,10 +55,10 @@ def test_history_is_the_same_after_a_move(lines: list[Entry], stage: Stage) -> N
     accepted = Accepted(at=1.0, stage=stage, length=5, crc32=7)
     before = journal.read([accepted, *lines])
     written = b"".join(
-        journal.write(entry)
+        journal_format.write(entry)
         for entry in moved_journal.entries(before, length=5, crc32=7, moving=MOVING)
     )
-    after = journal.history(written)
+    after = journal_format.history(written)
     assert after.moving == MOVING
     for name in before._fields:
         if name not in {"moving", "last_attempt"}:

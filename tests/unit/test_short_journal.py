@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.test_journal import ENTRIES
 
-from emailrelay import journal, short_journal
+from emailrelay import journal, journal_format, short_journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.journal import (
@@ -32,11 +32,11 @@ FAILED = Failure(at=8.0, stage=Stage.READY, reason=NEVER)
 
 
 def _lines(entries: list[Entry]) -> list[bytes]:
-    return b"".join(map(journal.write, entries)).split(b"\r\n")
+    return b"".join(map(journal_format.write, entries)).split(b"\r\n")
 
 
 def _read(octets: bytes) -> History:
-    return journal.history(octets)
+    return journal_format.history(octets)
 
 
 @given(st.lists(ENTRIES, max_size=12))
@@ -98,11 +98,11 @@ def test_lines_of_other_programs_stay_once() -> None:
 def test_text_that_puts_off_many_is_written_once() -> None:
     later = Reply(451, "4.2.1 come back later")
     attempt = Attempt(at=1.0, peer="p", replies={A: later, B: later, C: OK})
-    written = journal.write(attempt)
+    written = journal_format.write(attempt)
     assert written.count(b"come back later") == 1
-    assert journal.parse(written) == [attempt]
+    assert journal_format.parse(written) == [attempt]
 
 
 def test_journal_of_an_earlier_version_is_read() -> None:
     line = b'X-MailRelay-Attempt: {"at":1,"peer":"p","replies":{"a@x.test":"451 later"}}\r\n'
-    assert journal.parse(line) == [Attempt(at=1.0, peer="p", replies={A: LATER})]
+    assert journal_format.parse(line) == [Attempt(at=1.0, peer="p", replies={A: LATER})]

@@ -15,7 +15,8 @@ from emailrelay.filters.copy import FilterCopy, LateCopy, Original
 from emailrelay.filters.verdict import Accept, BrokenFilter, Spoken
 from emailrelay.mail_fields import mail_fields
 from emailrelay.schedule import Schedule
-from emailrelay.store.base import Claim, Feed
+from emailrelay.store.claim import Claim
+from emailrelay.store.feed import Feed
 
 WORK_COPY_SUFFIX = "new"
 """Server filters see an envelope whose name ends ``.envelope.new`` (docs/filters.md)."""

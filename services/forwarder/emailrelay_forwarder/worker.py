@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Report
 from emailrelay.events.store import StoreTrouble
-from emailrelay.store.base import Feed
+from emailrelay.store.feed import Feed
 from emailrelay_forwarder.delivery.drain import Deliveries
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from emailrelay import journal
+from emailrelay import journal_format
 from emailrelay.printable import printable
 from emailrelay.queue.describe import description
 from emailrelay.queue.errors import print_error
@@ -82,7 +82,7 @@ def _as_json(entry: QueueEntry, fields: list[HeaderField], now: float) -> Mappin
         "header": fields,
         "client": "" if envelope is None else envelope.client,
         "user": "" if envelope is None else envelope.authentication,
-        "journal": list(map(journal.encode, entry.entries)),
+        "journal": list(map(journal_format.encode, entry.entries)),
     }
 
 

@@ -37,30 +37,27 @@ A store need not have everything. It may refuse to be opened as configured, or t
 dispatcher (``dispatch``). It may have no directory: ``chooser.spool_at`` then gives None, and users
 of the directory (its owner, its free space) go without.
 
-All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices),
-``mail_history``, ``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start
-quickly).
+All other modules of a store's contract: ``draft``, ``claim``, ``feed``, ``limits`` (routes),
+``failure`` (notices), ``mail_history``, ``verification``, ``tokens`` (OAuth2) and ``submission``
+(commands that start quickly).
 """
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-from emailrelay.ack import Ack
-from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.journal import read as read_journal
 from emailrelay.queue_id import QueueId
-from emailrelay.reply import Reply
-from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.claim import Claim
+from emailrelay.store.draft import Draft
 from emailrelay.store.failure import FailedMessage
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.store.mail_history import MailHistory
@@ -69,237 +66,6 @@ from emailrelay.store.verification import Verification
 
 CHUNK = 256 * 1024
 """Octets of content that are read or written at once."""
-
-
-class Draft(ABC):
-    """A message being written. Leaving its ``async with`` block without ``commit`` discards it."""
-
-    id: QueueId
-
-    @abstractmethod
-    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
-        """Append to the content. False: await ``drain`` before the next ``write``.
-
-        The caller may change the chunk's octets afterwards. ``commit`` includes the last ``drain``.
-
-        Raises:
-            StoreError: disk full or any other I/O error; the draft can only be left.
-
-        """
-
-    async def drain(self) -> None:  # noqa: B027 - a default
-        """Wait until the store can take more content. The default suits stores that always can.
-
-        Raises:
-            StoreError: see ``write``.
-
-        """
-
-    @abstractmethod
-    async def commit(
-        self,
-        stage: Stage,
-        ack: Ack = Ack.STORED,
-        session: str = "",
-        dsn: DsnRequest = NO_REQUEST,
-    ) -> None:
-        """Make the message durable and visible at ``stage``: UNFILTERED or READY.
-
-        May be cancelled: the message then either is committed or leaves nothing. With an ``ack``
-        other than STORED the client's answer follows from ``answer``. FILTERED at READY is taken
-        for STORED: there are no filters to wait for. DELIVERED mail need not be on stable storage,
-        for its client has no 250 yet. ``session`` names the client's session, whose messages share
-        a connection to the next server. ``dsn`` holds the client's requests.
-
-        Raises:
-            StoreError: it is not committed, and leaves nothing that the store can still remove.
-
-        """
-
-    @abstractmethod
-    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
-        """Wait for the answer to a message committed with an ``ack`` other than STORED.
-
-        It waits at most ``within`` seconds, and not once the client has ``gone``.
-
-        None: there is no answer, and none will come. The message then is ordinary mail (FILTERED)
-        or withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible
-        duplicate. If the store cannot be asked, it names one as well, and the reply is a 451.
-        """
-
-    @abstractmethod
-    async def discard(self) -> None:
-        """Leave nothing of an uncommitted draft; give up waiting for an answer."""
-
-    async def __aenter__(self) -> Self:
-        """Begin the block."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Discard what was not committed."""
-        await self.discard()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkCopy:
-    """A private copy of a message for programs to work on, on local disk.
-
-    Its two files have absolute paths, in a directory that holds nothing else. Programs may edit,
-    replace or delete both, and put complete pairs of new messages beside them.
-    """
-
-    content_path: str
-    envelope_path: str
-
-    @property
-    def content(self) -> Path:
-        """The path of the content. Making a ``Path`` costs more than a file, so few filters do."""
-        return Path(self.content_path)
-
-    @property
-    def envelope(self) -> Path:
-        """The path of the envelope."""
-        return Path(self.envelope_path)
-
-
-class AtHand(NamedTuple):
-    """A small message that filters can read before there is a work copy."""
-
-    content: bytes
-    copy: Callable[[], WorkCopy]
-    """Makes the work copy at once; raises as ``Claim.work_copy``."""
-    replace: Callable[[Envelope, bytes], None]
-    """Takes the envelope and the content that a ``Pass`` makes the message, without a work copy."""
-
-
-class Claim(ABC):
-    """The sole right to work on one message, in an ``async with`` block. One settlement ends it."""
-
-    id: QueueId
-    stage: Stage
-    envelope: Envelope
-    history: History
-    size: int
-    """Octets of content."""
-    ack: Ack
-    """The event that a client waits for at this moment; STORED: no client waits."""
-
-    @abstractmethod
-    def content(self) -> AsyncIterator[bytes]:
-        """Give the content from its beginning, in chunks of at most ``CHUNK`` octets.
-
-        Raises:
-            StoreError: it cannot be read now.
-
-        """
-
-    @abstractmethod
-    async def work_copy(self, suffix: str) -> WorkCopy:
-        """Make a fresh private copy, replacing an earlier one; ``suffix`` ends the envelope's name.
-
-        It goes when the claim ends; a ``Pass`` makes it the message first. Pairs of new messages
-        that programs put beside it are taken in, whatever the settlement.
-
-        Raises:
-            StoreError: no room, or it cannot be read now.
-
-        """
-
-    def at_hand(self, suffix: str) -> AtHand | None:  # noqa: ARG002 - for other stores
-        """Return a small message, for filters that may need no copy; None: use ``work_copy``."""
-        return None
-
-    @abstractmethod
-    def touched(self) -> bool:
-        """Return whether the filters may have changed the message. Ask after all programs ended.
-
-        If not, a ``Pass`` leaves the message as it is, whatever becomes of the copy afterwards.
-        """
-
-    @abstractmethod
-    async def before_dot(self, peer: str) -> bool:
-        """Ask to send the final dot to ``peer`` now, and note that it is on its way.
-
-        False: DELIVERED mail whose client has gone; settle it with ``Done``.
-
-        Costs no sync. If this process dies before the settlement, the next opener of the store
-        reports a possible duplicate.
-
-        Raises:
-            StoreError: this process may have lost the claim (a lease not renewed in time): no dot.
-
-        """
-
-    @abstractmethod
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
-        """End the claim. When this returns, all that must survive a power cut is on stable storage.
-
-        ``answer`` is for a client that waits; without one it is ignored. A positive answer goes
-        with the settlement. A negative one takes its place: the client knows, so nothing is kept.
-
-        False: the positive answer to mail with ``Ack.DELIVERED`` came too late. The client has
-        given up, and will send the message again.
-
-        Raises:
-            StoreError: the settlement could not be recorded; the message may be worked on again.
-
-        """
-
-    @abstractmethod
-    async def release(self) -> None:
-        """Give the message back unsettled; does nothing after ``settle``."""
-
-    async def __aenter__(self) -> Self:
-        """Begin the block."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Give back what was not settled."""
-        await self.release()
-
-
-class Feed(ABC):
-    """The messages due at one stage, oldest first. The end of its block ends the watch."""
-
-    @abstractmethod
-    async def claim(self) -> Claim:
-        """Wait for the next message that is due, and claim it.
-
-        Any number of tasks may wait at once. A cancelled call claims nothing.
-
-        Raises:
-            StoreError: the store cannot be asked now.
-
-        """
-
-    @abstractmethod
-    def wake(self) -> None:
-        """Make every deferred message due now (the operator's flush, a network that came back)."""
-
-    def all_heard(self) -> bool:
-        """Repeat announcements that a busy feed missed; return whether all feeds know all now.
-
-        This default suits a store that needs no announcements.
-        """
-        return True
-
-    def look(self) -> None:  # noqa: B027 - a default
-        """Have every feed of the store scan all of it soon: mail came in unannounced.
-
-        This default suits a store that mail cannot enter unannounced.
-        """
-
-    async def __aenter__(self) -> Self:
-        """Begin the watch, then scan."""
-        return self
-
-    async def __aexit__(  # noqa: B027 - a default
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the watch."""
 
 
 class Store(ABC):

@@ -16,7 +16,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.joined_view import JoinedView
-from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory.store import MemoryStore
 from emailrelay.store.queue_view import QueueView
 from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.recipient_sockets import RecipientSockets

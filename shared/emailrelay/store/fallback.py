@@ -22,8 +22,11 @@ from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.claim import Claim
+from emailrelay.store.draft import Draft
 from emailrelay.store.failure import FailedMessage
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits
@@ -36,7 +39,7 @@ _COPY = 1024 * 1024
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
 _AFTER_TROUBLE = 5.0
-"""Seconds until the next look if mail could not be handed over: of several databases one is away."""
+"""Seconds until the next look if mail could not be handed over, as when one database is away."""
 
 
 class FallbackStore(Store):

@@ -23,7 +23,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store import moved_journal
-from emailrelay.store.base import Claim, Store
+from emailrelay.store.base import Store
+from emailrelay.store.claim import Claim
 
 _AT_ONCE = 16
 """Messages that are moved at the same time."""

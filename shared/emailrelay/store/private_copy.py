@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from emailrelay import envelope_format, journal, message_id
+from emailrelay import envelope_format, journal, journal_format, message_id
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError, as_store_error
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, WorkCopy
+from emailrelay.store.base import CHUNK
+from emailrelay.store.claim import WorkCopy
 
 _NEW_STAGES = {".envelope": Stage.READY, ".envelope.filter": Stage.UNFILTERED}
 _DIGEST = "sha256"
@@ -26,7 +27,9 @@ class PrivateCopy:
     def __init__(
         self, message: QueueId, suffix: str, envelope: Envelope, entries: Iterable[journal.Entry]
     ) -> None:
-        self._octets = envelope_format.write(envelope) + b"".join(map(journal.write, entries))
+        self._octets = envelope_format.write(envelope) + b"".join(
+            map(journal_format.write, entries)
+        )
         self._size, self._copied = 0, hashlib.new(_DIGEST)
         with as_store_error("making a work copy"):
             self._directory = Path(tempfile.mkdtemp(prefix="emailrelay-"))

@@ -18,7 +18,9 @@ from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Listed, Store
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.claim import Claim
+from emailrelay.store.draft import Draft
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.history_of_several import HistoryOfSeveral
@@ -109,7 +111,7 @@ class SeveralStores(Store):
         return self._open[0].draft(envelope, message)
 
     def _new_id(self, store: Store) -> QueueId:
-        """Return an id that chooses ``store``, where ``adopt`` finds what a lost commit has left."""
+        """Return an id that chooses ``store``: ``adopt`` finds there what a lost commit left."""
         while True:
             message = self._ids.next(time.time())
             if self._chosen(message) is store:

@@ -8,7 +8,9 @@ from typing import Self
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed, Store
+from emailrelay.store.base import Store
+from emailrelay.store.claim import Claim
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import HintChannel
 
 _SOON = 0.1

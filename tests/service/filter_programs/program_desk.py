@@ -13,7 +13,7 @@ from emailrelay.filters.program import Programs
 from emailrelay.filters.spec import ProgramFilter
 from emailrelay.filters.verdict import BrokenFilter, Reject, Side, Spoken
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import WorkCopy
+from emailrelay.store.claim import WorkCopy
 
 MESSAGE = QueueId("1.2.3")
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))

@@ -18,8 +18,8 @@ from emailrelay.events.filters import Abandoned, FilterHeld, FilterTrouble, Pass
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, WorkCopy
 from emailrelay.store.chooser import open_store
+from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.spool.feed import hints
 
 

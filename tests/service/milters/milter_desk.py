@@ -15,7 +15,7 @@ from emailrelay.filters.program import Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Accept, Side, Verdict
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import WorkCopy
+from emailrelay.store.claim import WorkCopy
 
 MESSAGE = QueueId("1.2.3")
 ANN, BOB = Address("ann@y.test"), Address("bob@y.test")

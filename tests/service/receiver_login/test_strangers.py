@@ -6,7 +6,7 @@ import pytest
 from tests.fakes.certificates import Certificates, make_certificates
 from tests.service.receiver_login.users import PASSWORD, greeted, plain, settings, write
 from tests.service.receiving import Running, receiving
-from tests.service.test_receiver_tls import client_context, encrypted
+from tests.service.receiving_tls import client_context, encrypted
 
 from emailrelay.client_source import is_local
 from emailrelay.config import ReceiverSettings

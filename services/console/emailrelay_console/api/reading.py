@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from emailrelay import journal
+from emailrelay import journal_format
 from emailrelay.history_query import HistoryQuery
 from emailrelay.queue import time_line
 from emailrelay.queue.grouping import Grouping
@@ -75,7 +75,7 @@ async def message(request: Request, _user: ConsoleUser) -> Any:
         "client": "" if entry.envelope is None else entry.envelope.client,
         "user": "" if entry.envelope is None else entry.envelope.authentication,
         "message_id": "" if entry.envelope is None else entry.envelope.message_id,
-        "journal": list(map(journal.encode, entry.entries)),
+        "journal": list(map(journal_format.encode, entry.entries)),
     }
 
 

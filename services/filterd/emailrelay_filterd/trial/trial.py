@@ -18,7 +18,7 @@ from emailrelay.filters.shipped.parameters import DkimFilter
 from emailrelay.filters.spec import Filter
 from emailrelay.filters.verdict import Accept, Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
-from emailrelay.store.base import WorkCopy
+from emailrelay.store.claim import WorkCopy
 
 _SUFFIX = {Side.SERVER: "new", Side.CLIENT: "busy"}
 """The suffix of the envelope's name, specified in docs/filters.md."""

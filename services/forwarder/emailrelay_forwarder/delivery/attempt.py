@@ -12,7 +12,7 @@ from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.routes import RouteGroup, by_route
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 from emailrelay_forwarder.delivery.client_filter import ClientFilters, Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress, deliver, stale
 from emailrelay_forwarder.delivery.local_mail import refusals, remote

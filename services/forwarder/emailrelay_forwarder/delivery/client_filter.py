@@ -10,7 +10,7 @@ from emailrelay.filter_decision import filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result
 from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Skip, Spoken
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 from emailrelay_forwarder.delivery.outgoing import Outgoing, edited
 
 WORK_COPY_SUFFIX = "busy"

@@ -26,7 +26,7 @@ from emailrelay.settlement import (
     refusals_final,
     with_address,
 )
-from emailrelay.store.base import Claim
+from emailrelay.store.claim import Claim
 from emailrelay_forwarder.delivery.attempt import Attempts
 from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress

@@ -9,7 +9,8 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.journal import History
 from emailrelay.reply import Reply
-from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.base import CHUNK
+from emailrelay.store.claim import Claim, WorkCopy
 
 _LEFT_OUT = Reply(250, "2.0.0 left out by a client filter")
 

@@ -11,7 +11,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.base import Draft
+from emailrelay.store.draft import Draft
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.content.received import end_of_ours, received_line
@@ -157,7 +157,7 @@ class IncomingMessage:
         return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
 
     def _write(self) -> bool:
-        """Write the gathered octets; False: ``settle`` must be awaited, for the store or a refusal."""
+        """Write the gathered octets; False: await ``settle``, for the store or a refusal."""
         try:
             draft = self._draft or self._begun()
             self.full = not draft.write(b"".join(self._gathered))

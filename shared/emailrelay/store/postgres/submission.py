@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
-from emailrelay import envelope_format, journal, message_id
+from emailrelay import envelope_format, journal_format, message_id
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import DsnRequest
@@ -74,7 +74,7 @@ class PostgresSubmission(Submission):
             size=len(content),
             crc32=crc32,
             head=envelope_format.write(envelope),
-            journal=journal.write(accepted),
+            journal=journal_format.write(accepted),
             chunks=[
                 (n, content[start : start + CHUNK])
                 for n, start in enumerate(range(0, len(content), CHUNK))

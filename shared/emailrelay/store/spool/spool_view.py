@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.queue_id import QueueId, arrival, arrived_at
 from emailrelay.stage import Stage
@@ -85,7 +85,7 @@ class SpoolView(QueueView):
             except (DamagedMessage, OSError) as error:
                 yield QueueEntry(message, None, (), reason_of(error, str(path)))
             else:
-                yield QueueEntry(message, file.envelope, journal.parse(file.tail))
+                yield QueueEntry(message, file.envelope, journal_format.parse(file.tail))
 
     def content(self, message: QueueId) -> Iterator[bytes] | None:
         """See ``QueueView.content``."""

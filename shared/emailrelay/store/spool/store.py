@@ -9,7 +9,7 @@ from typing import Self
 # Not used here: it is imported before workers are forked, which share it then.
 import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events.event import Report
@@ -17,7 +17,8 @@ from emailrelay.journal import AdministratorWish, Entry, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Listed, Store
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.claim import Claim
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
@@ -234,7 +235,7 @@ class SpoolStore(Store):
                     raise DamagedMessage("envelope: no regular file")
                 continue
             file = envelope_format.parse(octets)
-            return stage, file.envelope, journal.parse(file.tail)
+            return stage, file.envelope, journal_format.parse(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncGenerator
 
 from emailrelay.errors import as_store_error
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.tokens import TokenStore, TokenTurn
@@ -19,7 +19,7 @@ from emailrelay.store.tokens import TokenStore, TokenTurn
 DIRECTORY = ".tokens"
 
 _ROOM = 128 * 1024
-"""Octets reserved before a token is requested: a full disk must not cost a token that works once."""
+"""Octets reserved before a token request: a full disk must not cost a token that works once."""
 
 
 class Reserved:
@@ -47,7 +47,7 @@ class Reserved:
             OSError: the disk refuses; the old ones stand.
 
         """
-        files.write_all(self._descriptor, octets)
+        file_octets.write_all(self._descriptor, octets)
         os.ftruncate(self._descriptor, len(octets))
         os.fsync(self._descriptor)
         files.rename(self._scratch, self._target)

@@ -8,12 +8,12 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, journal_format
 from emailrelay.errors import DamagedMessage, as_store_error, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.verification import DamageFinding, Verification
 
@@ -83,7 +83,7 @@ class SpoolVerification(Verification):
             file = envelope_format.parse(octets)
         except (DamagedMessage, OSError) as error:
             return reason_of(error, name)
-        history = journal.history(file.tail)
+        history = journal_format.history(file.tail)
         return self._content_damage(message, history)
 
     def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
@@ -97,7 +97,7 @@ class SpoolVerification(Verification):
             if history.length not in (None, size):
                 return f"content: {size} octets, {history.length} were accepted"
             if self._contents and history.crc32 is not None:
-                _, crc32 = files.measure(content)
+                _, crc32 = file_octets.measure(content)
                 return None if crc32 == history.crc32 else "content: wrong checksum"
         finally:
             os.close(content)
@@ -126,7 +126,7 @@ class SpoolVerification(Verification):
         )
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
-        """See ``Verification.repair``. Opening the store recovered it; a claim sets damage aside."""
+        """See ``Verification.repair``. The opening recovered it; a claim sets damage aside."""
         done: dict[DamageFinding, str] = {}
         for finding in found:
             if finding.id is not None and finding.stage is not None:

@@ -9,7 +9,7 @@ from typing import Self
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed
+from emailrelay.store.feed import Feed
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.marks import clock_mark
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services

@@ -15,7 +15,8 @@ from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.base import CHUNK
+from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.claiming import Claimer, TakenMessage
 from emailrelay.store.postgres.message.committing import Committer

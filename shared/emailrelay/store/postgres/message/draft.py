@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
@@ -15,7 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft
+from emailrelay.store.draft import Draft
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import Committer, NewMessage
 from emailrelay.store.postgres.message.upload import Upload
@@ -70,7 +70,7 @@ class PostgresDraft(Draft):
             session=session,
             dsn=dsn,
         )
-        message = self._new(stage, journal.write(accepted), ack)
+        message = self._new(stage, journal_format.write(accepted), ack)
         self._committed = True  # from here its fate is the database's
         if ack is not Ack.STORED:
             self._waiters.expect(self._uuid)
@@ -105,7 +105,7 @@ class PostgresDraft(Draft):
 
         """
         await self.drain()
-        lines = b"".join(map(journal.write, entries))
+        lines = b"".join(map(journal_format.write, entries))
         await self._committer.take_over(self._new(Stage.HELD, lines), once=once)
         self._committed = True
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 from uuid import UUID
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
@@ -45,7 +45,8 @@ _PREPARED = "select id, octets from emailrelay.notice where about = %(about)s"
 _LEAVE = "delete from emailrelay.notice where about = %(about)s returning id, envelope, octets"
 _LEFT = """
 select n.about from emailrelay.notice n where not n.local and not exists (
-    select 1 from emailrelay.message m where m.id = n.about and m.lease_until > statement_timestamp())
+    select 1 from emailrelay.message m
+    where m.id = n.about and m.lease_until > statement_timestamp())
 """
 
 
@@ -97,7 +98,7 @@ class PostgresFailure(FailedMessage):
         envelope: Envelope = self._claim.envelope
         to = tuple(to) or (envelope.sender,)
         depth = notice_depth((self, *also))
-        head = envelope_format.write(notice_envelope(to, octets)) + journal.write(
+        head = envelope_format.write(notice_envelope(to, octets)) + journal_format.write(
             _accepted(octets, Stage.READY, self._database.clock(), depth)
         )
         noted = Notified(at=self._database.clock(), told=True, to=to, notice=message)
@@ -175,7 +176,7 @@ def _accepted(octets: bytes, stage: Stage, now: float, depth: int) -> Accepted:
 def _message(uuid: UUID, prepared: bytes, octets: bytes, stage: Stage, now: float) -> NewMessage:
     """Return the message of a notice; its line ``Accepted`` is made anew for the time and stage."""
     tail = envelope_format.parse(prepared).tail
-    accepted = _accepted(octets, stage, now, journal.history(tail).notice_depth)
+    accepted = _accepted(octets, stage, now, journal_format.history(tail).notice_depth)
     chunks = [
         (n, octets[start : start + CHUNK]) for n, start in enumerate(range(0, len(octets), CHUNK))
     ]
@@ -186,7 +187,7 @@ def _message(uuid: UUID, prepared: bytes, octets: bytes, stage: Stage, now: floa
         size=len(octets),
         crc32=accepted.crc32,
         head=prepared[: len(prepared) - len(tail)],
-        journal=journal.write(accepted),
+        journal=journal_format.write(accepted),
         chunks=chunks,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, journal_format
 from emailrelay.envelope import Envelope
 from emailrelay.journal import AdministratorWish, Entry, History, Wished
 from emailrelay.queue_id import QueueId
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
     def entries(self) -> list[Entry]:
         """Parse the journal; a wish that waits is its last entry."""
-        entries = journal.parse(self.journal)
+        entries = journal_format.parse(self.journal)
         return entries if self.wish is None else [*entries, Wished(at=0.0, wish=self.wish)]
 
     def history(self) -> History:
@@ -82,4 +82,4 @@ def uuid_of(message: QueueId) -> UUID | None:
 
 def lines(entries: Iterable[Entry]) -> bytes:
     """Return entries as lines of the journal."""
-    return b"".join(map(journal.write, entries))
+    return b"".join(map(journal_format.write, entries))

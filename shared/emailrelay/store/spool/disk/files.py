@@ -1,4 +1,7 @@
-"""The few file operations of a spool; no other module writes into it."""
+"""The names of the files of a spool: created, opened, renamed, removed; no link is followed.
+
+Only this module and ``file_octets`` write into a spool.
+"""
 
 import contextlib
 import errno
@@ -8,6 +11,7 @@ import zlib
 from collections.abc import Generator, Iterator
 
 from emailrelay import linux
+from emailrelay.store.spool.disk import file_octets
 from emailrelay.store.spool.disk.directory import MODE, Directory, Location
 
 FILE_MODE = 0o660
@@ -17,15 +21,8 @@ NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
 After a power cut the file may be empty, but its name is not there without this mode. So it is not
 taken for damaged mail that was acknowledged.
 """
-LARGEST_ENVELOPE = 64 * 1024 * 1024
-_END = 1024 * 1024
-"""Octets read at either end of a file that is too large for an envelope."""
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
 _TO_READ = linux.reading_flags()
-_LEAST = 4096
-"""Octets read at a time at least, so that a few new ones need no further call."""
-_PIECE = 64 * 1024
-"""Octets of a content that are read at a time; the C library keeps as many for each thread."""
 
 
 def create(at: Location) -> int:
@@ -191,32 +188,6 @@ def remove_directory(at: Location) -> None:
     os.rmdir(at.name, dir_fd=at.directory.fileno())
 
 
-def sync_data(descriptor: int) -> None:
-    """Put a file's data on stable storage, and as much of its metadata as reading it needs.
-
-    Raises:
-        OSError: the disk refuses.
-
-    """
-    # macOS has no fdatasync; it is POSIX everywhere else.
-    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
-
-
-def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
-    """Write all octets: a nearly full disk takes a part, and reports only the count."""
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def write_at(descriptor: int, octets: bytes, offset: int) -> None:
-    """Write all octets at an offset in a file."""
-    rest = memoryview(octets)
-    while rest:
-        written = os.pwrite(descriptor, rest, offset)
-        rest, offset = rest[written:], offset + written
-
-
 def open_regular(at: Location, *, alone: bool = True) -> int | None:
     """Open a file for reading; None if there is none, or it is no regular file.
 
@@ -325,66 +296,9 @@ def read(at: Location) -> bytes | None:
     if descriptor is None:
         return None
     try:
-        return read_all(descriptor)
+        return file_octets.read_all(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_all(descriptor: int, offset: int = 0) -> bytes:
-    """Read an envelope file from ``offset`` to its end.
-
-    Raises:
-        OSError: it cannot be read, or is too large for an envelope.
-
-    """
-    size = os.fstat(descriptor).st_size - offset
-    if size > LARGEST_ENVELOPE:
-        raise OSError(errno.EOVERFLOW, f"an envelope of {size} octets")
-    return read_known(descriptor, size, offset)
-
-
-def read_ends(descriptor: int) -> bytes:
-    """Read an envelope file; of a too large one, the beginning and the end."""
-    size = os.fstat(descriptor).st_size
-    if size <= LARGEST_ENVELOPE:
-        return read_known(descriptor, size)
-    return os.pread(descriptor, _END, 0) + b"\n" + os.pread(descriptor, _END, size - _END)
-
-
-def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
-    """Read the ``size`` octets from ``offset``, and any that were appended meanwhile."""
-    chunks: list[bytes] = []
-    while chunk := os.pread(descriptor, room := max(size + 1, _LEAST), offset):
-        chunks.append(chunk)
-        offset += len(chunk)
-        size -= len(chunk)
-        if size <= 0 and len(chunk) < room:
-            break  # the end: another call would only confirm it
-    return b"".join(chunks)
-
-
-def lines(descriptor: int, offset: int) -> Iterator[bytes]:
-    """Return the whole lines of an open file from ``offset`` on, without CRLF."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(offset)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line.rstrip(b"\r\n")
-
-
-def append(descriptor: int, octets: bytes, *, whole: int = 0) -> None:
-    """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line.
-
-    ``whole``: the octets of the file that are known to end with a line.
-    Claims have descriptors for reading: closing one for writing would wake every watcher.
-    """
-    writing = linux.reopen_to_append(descriptor)
-    try:
-        size = os.fstat(writing).st_size
-        torn = size != whole and size > 0 and os.pread(writing, 1, size - 1) != b"\n"
-        write_all(writing, b"\r\n" + octets if torn else octets)
-    finally:
-        os.close(writing)
 
 
 def sync_directory(directory: Directory) -> None:
@@ -432,7 +346,7 @@ def create_private(at: Location, octets: bytes = b"") -> int:
     """Create a file that did not exist, for this user alone; return it open."""
     descriptor = opened(at, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        write_all(descriptor, octets)
+        file_octets.write_all(descriptor, octets)
     except OSError:
         os.close(descriptor)
         raise
@@ -461,15 +375,6 @@ def measured(at: Location) -> tuple[int, int] | None:
     if descriptor is None:
         return None
     try:
-        return measure(descriptor)
+        return file_octets.measure(descriptor)
     finally:
         os.close(descriptor)
-
-
-def measure(descriptor: int) -> tuple[int, int]:
-    """Return the length and the CRC-32 of an open file's octets."""
-    length = crc32 = 0
-    while chunk := os.pread(descriptor, _PIECE, length):
-        crc32 = zlib.crc32(chunk, crc32)
-        length += len(chunk)
-    return length, crc32

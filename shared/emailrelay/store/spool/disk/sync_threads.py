@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from emailrelay import linux
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import file_octets, files
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
 
@@ -85,7 +85,7 @@ class SyncThreads:
     def begin(self, open_file: int) -> Future[None]:
         """Start writing a large file back before it is complete."""
         try:
-            return self._helpers.submit(files.sync_data, open_file)
+            return self._helpers.submit(file_octets.sync_data, open_file)
         except RuntimeError:  # no further thread: the commit will do it
             done = Future[None]()
             done.set_result(None)
@@ -137,7 +137,7 @@ def _sync(target: Target) -> None:
     if isinstance(target, Directory):
         files.sync_directory(target)
     else:
-        files.sync_data(target)
+        file_octets.sync_data(target)
 
 
 def close_each(removed: Sequence[Sequence[int]]) -> None:

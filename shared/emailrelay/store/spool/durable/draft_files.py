@@ -13,7 +13,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Taken
 
@@ -80,7 +80,7 @@ class DraftFiles:
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append to the content. The page cache takes it: no sync."""
-        files.write_all(self.content, chunk)
+        file_octets.write_all(self.content, chunk)
         self.crc32 = zlib.crc32(chunk, self.crc32)
         self.length += len(chunk)
         if self._kept is not None:
@@ -94,9 +94,9 @@ class DraftFiles:
         self.seal_with(envelope, acceptance.write(accepted))
 
     def seal_with(self, envelope: Envelope, lines: bytes) -> None:
-        """Write the envelope with these lines of its journal, the first of which is ``Accepted``."""
+        """Write the envelope with these lines of its journal; the first one is ``Accepted``."""
         self.sealed = envelope_format.write(envelope) + lines
-        files.write_all(self.envelope, self.sealed)
+        file_octets.write_all(self.envelope, self.sealed)
 
     def mark_not_vouched_for(self) -> None:
         """Mark the envelope as one that is not synced, before it can be seen."""
@@ -104,8 +104,8 @@ class DraftFiles:
 
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed draft."""
-        files.sync_data(self.content)
-        files.sync_data(self.envelope)
+        file_octets.sync_data(self.content)
+        file_octets.sync_data(self.envelope)
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:

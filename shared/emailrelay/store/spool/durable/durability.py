@@ -15,7 +15,7 @@ from typing import ClassVar
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import file_octets
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.jobs import Finish
@@ -145,7 +145,7 @@ class FileDurability(Durability):
 
     def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:  # noqa: ARG002
         """See ``Durability.keep_now``."""
-        files.sync_data(envelope)
+        file_octets.sync_data(envelope)
 
     def replacing(
         self,
@@ -198,12 +198,12 @@ class LogDurability(Durability):
 
     async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
         """See ``Durability.keep``."""
-        noted = Noted(message, stage, files.read_all(envelope))
+        noted = Noted(message, stage, file_octets.read_all(envelope))
         await self._syncer.log(lambda: noted)
 
     def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:
         """See ``Durability.keep_now``."""
-        with self._log.durable((Noted(message, stage, files.read_all(envelope)),)):
+        with self._log.durable((Noted(message, stage, file_octets.read_all(envelope)),)):
             pass
 
     def replacing(

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable import records
 from emailrelay.store.spool.durable.records import BLOCK, MARK_SIZE, Read
@@ -71,11 +71,11 @@ class Segment:
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""
-        files.write_at(self.descriptor, octets, offset)
+        file_octets.write_at(self.descriptor, octets, offset)
 
     def sync(self) -> None:
         """Put what was written on stable storage."""
-        files.sync_data(self.descriptor)
+        file_octets.sync_data(self.descriptor)
 
     def beside(self) -> int | None:
         """Return the file opened once more, for syncs beside ``sync``; None if it has no name.
@@ -170,7 +170,7 @@ def _lay_out(path: Location) -> int:
     descriptor = files.create(path)
     try:
         for offset in range(0, SIZE, len(_ZEROS)):
-            files.write_at(descriptor, _ZEROS[: SIZE - offset], offset)
+            file_octets.write_at(descriptor, _ZEROS[: SIZE - offset], offset)
     except OSError:
         os.close(descriptor)
         files.remove(path)

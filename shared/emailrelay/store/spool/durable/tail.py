@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
 
 _PLACE = struct.Struct(">QQd")
@@ -58,7 +58,7 @@ class Tail:
 
     def put(self, place: LogPosition) -> None:
         """Store a new position; the caller holds the lock."""
-        files.write_at(self._descriptor, _PLACE.pack(*place), 0)
+        file_octets.write_at(self._descriptor, _PLACE.pack(*place), 0)
 
     def is_linked(self) -> bool:
         """Tell if the file still has its name, by which other processes open it."""

@@ -6,7 +6,7 @@ from typing import Self
 from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed
+from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import TOGETHER, Hint, HintChannel
 from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.message.claim import SpoolClaim

@@ -13,7 +13,7 @@ import stat
 from typing import NamedTuple
 
 from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]{4,9}))?\.jsonl")
@@ -149,7 +149,7 @@ def write_bounds(directory: Directory, bounds: HistoryBounds) -> None:
     files.remove(fresh)
     descriptor = files.create(fresh)
     try:
-        files.write_all(descriptor, b"%d days, %d octets\n" % (bounds.days, bounds.octets))
+        file_octets.write_all(descriptor, b"%d days, %d octets\n" % (bounds.days, bounds.octets))
         os.close(descriptor)
         files.rename(fresh, directory / _BOUNDS)
     except OSError:

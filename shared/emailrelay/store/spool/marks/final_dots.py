@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.turn_end import at_turn_end
 
@@ -121,7 +121,7 @@ def left_behind(directory: Directory) -> Iterator[Left]:
         with locks.held(path) as descriptor:
             if descriptor is None:
                 continue
-            for record in files.read_all(descriptor).split(b"\n"):
+            for record in file_octets.read_all(descriptor).split(b"\n"):
                 delivered = record.startswith(_DELIVERED)
                 text = record.removeprefix(_DELIVERED).decode(errors="replace").strip()
                 message, _, peer = text.partition(" ")

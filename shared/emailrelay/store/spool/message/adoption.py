@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from emailrelay import envelope_format, journal, message_id
+from emailrelay import envelope_format, journal_format, message_id
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import Wished
@@ -19,7 +19,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.moves import Locked
@@ -112,7 +112,7 @@ async def _complete(locked: Locked, adopted: Directory, prepared: _Prepared) -> 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
     """Put the new envelope beside the copy's content; ``opened`` closes both."""
-    old, left = files.read_all(locked.descriptor), read_left(copy.envelope)
+    old, left = file_octets.read_all(locked.descriptor), read_left(copy.envelope)
     try:
         file = envelope_format.parse(left)
     except DamagedMessage as error:
@@ -120,7 +120,7 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     if copy.has_others:
         _clear(copy)
     content = _own_content(copy, opened)
-    length, crc32 = files.measure(content)
+    length, crc32 = file_octets.measure(content)
     beginning = os.pread(content, message_id.BEGINNING, 0)
     fields = file.envelope._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
@@ -140,8 +140,8 @@ def _write(
     octets = new.content
     content = files.create(directory / names.content(locked.id))
     opened.callback(os.close, content)
-    files.write_all(content, octets)
-    old = files.read_all(locked.descriptor)
+    file_octets.write_all(content, octets)
+    old = file_octets.read_all(locked.descriptor)
     fields = new.envelope._replace(message_id=message_id.of_content(octets))
     change = transition.after_filters(
         locked.stage,
@@ -161,8 +161,8 @@ def _write_result(
     """Write the new envelope with the journal of the old one."""
     result = files.create(directory / _RESULT)
     opened.callback(os.close, result)
-    lines = _whole_lines(tail) + b"".join(map(journal.write, change.entries))
-    files.write_all(result, envelope_format.write(fields) + lines)
+    lines = _whole_lines(tail) + b"".join(map(journal_format.write, change.entries))
+    file_octets.write_all(result, envelope_format.write(fields) + lines)
     return result
 
 
@@ -208,7 +208,7 @@ def _move_into_place(locked: Locked, adopted: Directory, known: _Prepared | None
     if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
-        # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.
+        # Without a replacement, an earlier try renamed it: this is the lock of the new envelope.
         if known is not None:
             stage = known.stage
         else:
@@ -233,17 +233,19 @@ def _remove(adopted: Location) -> None:
 
 def _stage(envelope: int) -> Stage:
     """Return the stage that a new envelope has in its journal."""
-    history = journal.history(envelope_format.parse(files.read_all(envelope)).tail)
+    history = journal_format.history(envelope_format.parse(file_octets.read_all(envelope)).tail)
     return Stage.HELD if history.held else Stage.READY
 
 
 def _carry_wish(locked: Locked, replacement: int, read: int) -> None:
     """Copy the wish of an operator that came behind the first octets of the old envelope."""
-    octets = files.read_all(locked.descriptor, read)
+    octets = file_octets.read_all(locked.descriptor, read)
     tail = octets if read else envelope_format.parse(octets).tail
-    wish = journal.history(tail).wish
+    wish = journal_format.history(tail).wish
     if wish is not None:
-        files.append(replacement, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
+        file_octets.append(
+            replacement, journal_format.write(Wished(at=locked.spool.clock(), wish=wish))
+        )
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from emailrelay import journal
+from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
@@ -22,8 +22,9 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.base import CHUNK, AtHand, Claim, WorkCopy
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.base import CHUNK
+from emailrelay.store.claim import AtHand, Claim, WorkCopy
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
@@ -224,7 +225,7 @@ class SpoolClaim(Claim):
 
     async def _make_ordinary(self) -> None:
         """Make the rest of a message durable, before its client is told 250."""
-        answered = journal.write(journal.Answered(at=self._spool.clock()))
+        answered = journal_format.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
         with contextlib.suppress(
             PermissionError
@@ -256,7 +257,7 @@ class SpoolClaim(Claim):
             # It was moved out of reach: if it comes back, no recipient gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
-            self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
+            self._locked.append(journal_format.write(Attempt(at=now, peer="", replies=replies)))
         else:
             self._remember(change)
         if durability is not None:
@@ -319,7 +320,7 @@ class SpoolClaim(Claim):
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
-            measured = await in_thread(files.measure, self._content)
+            measured = await in_thread(file_octets.measure, self._content)
             length, crc32 = measured
         now = self._spool.clock()
         change = transition.after_filters(self.stage, passed, length=length, crc32=crc32, now=now)
@@ -349,7 +350,7 @@ class SpoolClaim(Claim):
 
     async def _append(self, change: Change) -> None:
         """Append to the journal; make it durable if a power cut must not undo it."""
-        lines = b"".join(map(journal.write, change.entries))
+        lines = b"".join(map(journal_format.write, change.entries))
         if change.stage is self.stage and not _delivers(change):
             try:
                 self._locked.append(lines)
@@ -379,8 +380,8 @@ class SpoolClaim(Claim):
 
     def _wish(self) -> AdministratorWish | None:
         """Return the wish of an operator that came after the envelope was read."""
-        tail = files.read_all(self._locked.descriptor, self._read)
-        return journal.history(tail).wish
+        tail = file_octets.read_all(self._locked.descriptor, self._read)
+        return journal_format.history(tail).wish
 
     def _out_of_doubt(self) -> None:
         if self._doubt is not None:

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from emailrelay import envelope_format, journal, linux
+from emailrelay import envelope_format, journal, journal_format, linux
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.delivery import Withdrawn
@@ -19,7 +19,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message import adoption, delivery_wait, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import (
@@ -78,16 +78,16 @@ def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> S
 
 def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
     spool = locked.spool
-    if status.st_size > files.LARGEST_ENVELOPE:
+    if status.st_size > file_octets.LARGEST_ENVELOPE:
         return _set_aside(locked, f"envelope: {status.st_size} octets")
-    octets = files.read_known(locked.descriptor, status.st_size)
+    octets = file_octets.read_known(locked.descriptor, status.st_size)
     locked.whole = len(octets) if octets.endswith(b"\n") else 0
     vouched_for = not status.st_mode & stat.S_ISVTX
     try:
         file = envelope_format.parse(octets)
     except DamagedMessage as error:
         return _set_aside(locked, str(error)) if vouched_for else _withdraw(locked)
-    entries = journal.parse(file.tail)
+    entries = journal_format.parse(file.tail)
     history = journal.read(entries)
     if not vouched_for and history.accepted_at is None:
         return _withdraw(locked)  # torn behind the end mark
@@ -171,7 +171,7 @@ def _made_ours(locked: Locked) -> NotNow | None:
     """
     spool, message = locked.spool, locked.id
     try:
-        octets = files.read_all(locked.descriptor)
+        octets = file_octets.read_all(locked.descriptor)
         rewriting.replace(locked, octets, read=len(octets))
     except PermissionError as error:
         alone = spool.left_alone.get(message)
@@ -206,7 +206,7 @@ def _set_aside(locked: Locked, reason: str) -> NotNow:
     """Put a damaged entry out of the way, with its reason, once."""
     damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
     failed = journal.Failure(at=locked.spool.clock(), stage=locked.stage, reason=damage)
-    locked.append(journal.write(failed))
+    locked.append(journal_format.write(failed))
     locked.rename(Stage.FAILED)
     locked.spool.report(SetAside(id=locked.id, reason=reason))
     return NotNow(None)

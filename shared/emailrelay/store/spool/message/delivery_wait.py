@@ -16,7 +16,7 @@ from collections.abc import Callable
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import file_octets, files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.marks import final_dots, live_writer
 from emailrelay.store.spool.message.client_wait import Wait, Waiter
@@ -117,7 +117,7 @@ class DeliveryWait(Wait):
         try:
             descriptor = files.create(new)
             try:
-                files.write_all(descriptor, str(reply).encode())
+                file_octets.write_all(descriptor, str(reply).encode())
             finally:
                 os.close(descriptor)
             files.rename(new, path.plus(REPLY))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
@@ -21,8 +21,8 @@ from emailrelay.journal import Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Draft
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.draft import Draft
+from emailrelay.store.spool.disk import file_octets, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
@@ -138,7 +138,7 @@ class SpoolDraft(Draft):
 
         """
         try:
-            self._pair.seal_with(self._fields, b"".join(map(journal.write, entries)))
+            self._pair.seal_with(self._fields, b"".join(map(journal_format.write, entries)))
             self._open = False
             await self._durability.commit(
                 self._pair,
@@ -230,7 +230,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     """
     drafted = spool.directories.drafts / names.content(message)
     envelope_path = spool.directories.drafts / names.draft_envelope(message)
-    stage = _complete(files.read_all(envelope), (drafted, spool.content(message)))
+    stage = _complete(file_octets.read_all(envelope), (drafted, spool.content(message)))
     if stage is None:
         files.remove(drafted)
         files.remove(spool.content(message))
@@ -246,7 +246,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
     """Return the stage of a whole draft, with its content under either name; else None."""
     try:
-        history = journal.history(envelope_format.parse(envelope).tail)
+        history = journal_format.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return None
     accepted = history.length, history.crc32

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.journal import History, Notified
@@ -12,7 +12,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_depth
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import file_octets, files
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
@@ -47,7 +47,7 @@ class SpoolFailure(FailedMessage):
         """Take over the lock, and read the envelope."""
         self.id = locked.id
         self._locked, self._spool = locked, locked.spool
-        self.envelope, self.history = _read(files.read_ends(locked.descriptor))
+        self.envelope, self.history = _read(file_octets.read_ends(locked.descriptor))
         self._open = True
 
     async def beginning(self, most: int) -> bytes:
@@ -169,8 +169,8 @@ def _read(octets: bytes) -> tuple[Envelope | None, History]:
     try:
         file = envelope_format.parse(octets)
     except DamagedMessage:
-        envelope, history = envelope_format.salvage(octets), journal.history(octets)
+        envelope, history = envelope_format.salvage(octets), journal_format.history(octets)
         if envelope is None and _NOTIFIED in octets:
             history = history._replace(notified=True)
         return envelope, history
-    return file.envelope, journal.history(file.tail)
+    return file.envelope, journal_format.history(file.tail)

@@ -14,7 +14,7 @@ import time
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.client_wait import Wait, Waiter
 from emailrelay.store.spool.message.spool import Spool
@@ -40,7 +40,7 @@ class FilterWaiter(Waiter):
         self._path = path
         self._descriptor = _create(path)
         try:
-            files.write_all(self._descriptor, f"{self.ack} {socket}\n".encode())
+            file_octets.write_all(self._descriptor, f"{self.ack} {socket}\n".encode())
         except OSError:
             files.remove(path)
             locks.unlock_and_close(self._descriptor)
@@ -57,7 +57,7 @@ class FilterWaiter(Waiter):
         except FileNotFoundError:
             return
         # A process that died before its rename has left a line, too: the last line counts.
-        lines = files.read_all(self._descriptor).decode(errors="replace").splitlines()
+        lines = file_octets.read_all(self._descriptor).decode(errors="replace").splitlines()
         self._reply = Reply.parse(lines[-1])
 
     def _end(self) -> None:
@@ -107,7 +107,7 @@ class FilterWait(Wait):
         """See ``Wait.tell``."""
         if not _lives(self._descriptor, self._path):
             return False
-        files.write_all(self._descriptor, f"{reply}\n".encode(errors="replace"))
+        file_octets.write_all(self._descriptor, f"{reply}\n".encode(errors="replace"))
         try:
             files.rename(self._path, self._path.plus(_ANSWER))
         except FileNotFoundError:
@@ -129,7 +129,7 @@ def look_for(spool: Spool, message: QueueId) -> FilterWait | None:
     descriptor, status = opened
     try:
         if _lives(descriptor, path):
-            line = files.read_known(descriptor, status.st_size).decode(errors="replace")
+            line = file_octets.read_known(descriptor, status.st_size).decode(errors="replace")
             ack, _, socket = line.partition("\n")[0].partition(" ")
             if ack == Ack.FILTERED:  # else it was not written by this program
                 wait = FilterWait(spool, message, descriptor, socket)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, journal_format
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage
@@ -18,7 +18,7 @@ from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message import delivery_wait
 from emailrelay.store.spool.message.client_wait import Wait
@@ -66,7 +66,7 @@ class Locked:
 
     def append(self, lines: bytes) -> None:
         """Append to the journal, whatever the envelope's name is now."""
-        files.append(self.descriptor, lines, whole=self.whole)
+        file_octets.append(self.descriptor, lines, whole=self.whole)
 
     def __enter__(self) -> Self:
         """Begin a block that has the lock."""
@@ -106,12 +106,12 @@ def locked(
 
 def history_of(locked: Locked) -> History:
     """Read a locked message's journal; of a damaged envelope, the lines that can be read."""
-    octets = files.read_ends(locked.descriptor)
+    octets = file_octets.read_ends(locked.descriptor)
     try:
         tail = envelope_format.parse(octets).tail
     except DamagedMessage:
         tail = octets
-    return journal.history(tail)
+    return journal_format.history(tail)
 
 
 def make(locked: Locked, change: Change) -> None:
@@ -120,7 +120,7 @@ def make(locked: Locked, change: Change) -> None:
         leave(locked, change)
         return
     if change.entries:
-        locked.append(b"".join(map(journal.write, change.entries)))
+        locked.append(b"".join(map(journal_format.write, change.entries)))
     show(locked, change.stage, change.due)
 
 
@@ -170,7 +170,7 @@ def leave(locked: Locked, change: Change, removing: Callable[[Locked], object] =
 
 
 def _past(locked: Locked, change: Change) -> PastMessage:
-    octets = files.read_ends(locked.descriptor)
+    octets = file_octets.read_ends(locked.descriptor)
     try:
         file = envelope_format.parse(octets)
     except DamagedMessage:
@@ -179,7 +179,7 @@ def _past(locked: Locked, change: Change) -> PastMessage:
     return past(
         locked.id,
         file.envelope,
-        (*journal.parse(file.tail), *change.entries),
+        (*journal_format.parse(file.tail), *change.entries),
         now=locked.spool.clock(),
         end=change.end,
     )
@@ -231,7 +231,7 @@ def append_beside(path: Location, entry: Entry) -> bool:
     if reading is None:
         return False
     try:
-        files.append(reading, journal.write(entry))
+        file_octets.append(reading, journal_format.write(entry))
     finally:
         os.close(reading)
     return True

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.events.store import Recovered
@@ -22,7 +22,7 @@ from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import file_octets, files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
@@ -94,8 +94,8 @@ class Notice:
     def _name_others(self, others: Sequence[QueueId]) -> None:
         descriptor = files.create(self.directory / _ALSO)
         try:
-            files.write_all(descriptor, "".join(f"{other}\n" for other in others).encode())
-            files.sync_data(descriptor)
+            file_octets.write_all(descriptor, "".join(f"{other}\n" for other in others).encode())
+            file_octets.sync_data(descriptor)
         finally:
             os.close(descriptor)
 
@@ -140,13 +140,13 @@ class Notice:
 
 
 def _stage(path: Location) -> Stage:
-    return journal.history(envelope_format.parse(_read(path)).tail).stage or Stage.READY
+    return journal_format.history(envelope_format.parse(_read(path)).tail).stage or Stage.READY
 
 
 def _read(path: Location) -> bytes:
     descriptor = files.opened(path, os.O_RDONLY)
     try:
-        return files.read_all(descriptor)
+        return file_octets.read_all(descriptor)
     finally:
         os.close(descriptor)
 
@@ -170,7 +170,7 @@ def covered(spool: Spool, message: QueueId) -> bool:
 
 def record(locked: Locked, noted: Notified) -> None:
     """Record a notification durably; from here the notice is sent in any case."""
-    locked.append(journal.write(noted))
+    locked.append(journal_format.write(noted))
     settlements = locked.spool.durability.settlements()
     settlements.keep_now(locked.id, locked.stage, locked.descriptor)
 

@@ -9,14 +9,14 @@ import os
 
 from emailrelay import envelope_format, short_journal
 from emailrelay.errors import DamagedMessage
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Location
 from emailrelay.store.spool.message.moves import Locked
 
 LONG = 1024 * 1024
 """Octets of an envelope file above which its journal is shortened, if possible."""
 
-_LONGEST = 4 * files.LARGEST_ENVELOPE
+_LONGEST = 4 * file_octets.LARGEST_ENVELOPE
 """Octets of an envelope file that is too large to be read: no journal becomes so long."""
 
 
@@ -35,12 +35,12 @@ def shorten(locked: Locked) -> bool:
     size = os.fstat(locked.descriptor).st_size
     if size > _LONGEST:
         return False
-    octets = os.pread(locked.descriptor, files.LARGEST_ENVELOPE, 0)
+    octets = os.pread(locked.descriptor, file_octets.LARGEST_ENVELOPE, 0)
     try:
         begins = len(octets) - len(envelope_format.parse(octets).tail)
     except DamagedMessage:
         return False
-    journal = short_journal.shorten(files.lines(locked.descriptor, begins))
+    journal = short_journal.shorten(file_octets.lines(locked.descriptor, begins))
     if journal is None or begins + len(journal) > size // 2:
         return False
     replace(locked, octets[:begins] + journal, read=size)
@@ -66,8 +66,8 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
         made = directory / names.draft_envelope(locked.id)
         descriptor = files.create(made)
         try:
-            files.write_all(descriptor, octets)
-            files.sync_data(descriptor)
+            file_octets.write_all(descriptor, octets)
+            file_octets.sync_data(descriptor)
         finally:
             os.close(descriptor)
         _put(locked, made, octets, read)
@@ -91,7 +91,7 @@ def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
         locks.unlock_and_close(lock)
         raise
     locked.descriptor, locked.inode = lock, files.inode_of(os.fstat(lock))
-    wished = files.read_known(old, 0, read)
+    wished = file_octets.read_known(old, 0, read)
     locks.unlock_and_close(old)
     if wished:
         locked.append(wished)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.claim import WorkCopy
+from emailrelay.store.spool.disk import file_octets, files, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.moves import Locked
@@ -144,6 +144,6 @@ def read_left(path: Location) -> bytes:
     """Read an envelope file that programs have left in a copy; raises as ``open_left``."""
     descriptor = open_left(path)
     try:
-        return files.read_all(descriptor)
+        return file_octets.read_all(descriptor)
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from emailrelay import journal
+from emailrelay import journal, journal_format
 from emailrelay.errors import RelayError
 from emailrelay.events.store import PossibleDuplicate, Recovered
 from emailrelay.message_end import MessageEnd
@@ -129,7 +129,7 @@ class Recovery:
         locked = lock(spool, message, Stage.READY)
         if locked is not None:
             with locked:
-                locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
+                locked.append(journal_format.write(journal.Doubted(at=spool.clock(), peer=peer)))
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId, peer: str) -> bool:

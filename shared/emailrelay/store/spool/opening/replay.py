@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal_format
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.store import Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message import adoption
@@ -99,7 +99,7 @@ def _restore(
 
 
 def _finish_adoption(spool: Spool, message: QueueId) -> bool:
-    """Finish what filterd had begun, if the log has its result: a claim would find the old content."""
+    """Finish what filterd began, if the log has its result: a claim would find the old content."""
     stage = spool.stage_of(message)
     if stage is None:
         return False
@@ -172,7 +172,7 @@ def is_later(current: bytes, logged: bytes) -> bool:
 def _belongs(envelope: bytes, content: bytes) -> bool:
     """Tell if an envelope's journal records this content."""
     try:
-        history = journal.history(envelope_format.parse(envelope).tail)
+        history = journal_format.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return False
     return (history.length, history.crc32) == (len(content), zlib.crc32(content))
@@ -188,7 +188,7 @@ def _put(spool: Spool, octets: bytes, path: Location) -> None:
     files.remove(made)
     descriptor = files.create(made)
     try:
-        files.write_all(descriptor, octets)
+        file_octets.write_all(descriptor, octets)
     finally:
         os.close(descriptor)
     files.rename(made, path)

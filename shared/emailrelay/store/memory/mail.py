@@ -1,8 +1,8 @@
-"""The mail of the memory store, which several openers may share, and its feed."""
+"""The mail of the memory store, which several openers may share."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from emailrelay import journal
@@ -12,10 +12,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed, Store
 from emailrelay.store.failure import PreparedNotice
-from emailrelay.store.memory_history import MemoryHistory
-from emailrelay.store.memory_limits import MemoryLimits
+from emailrelay.store.memory.history import MemoryHistory
+from emailrelay.store.memory.limits import MemoryLimits
 
 
 @dataclass(slots=True)
@@ -95,26 +94,3 @@ class MemoryMail:
     def pause(self, stage: Stage, now: float) -> float | None:
         """Return the seconds until the next deferred message is due; None: nothing is deferred."""
         return min((wait for _, wait in self.free(stage, now) if wait > 0), default=None)
-
-
-class MemoryFeed(Feed):
-    """See ``Feed``. It looks at the mail itself, and needs no dispatcher."""
-
-    def __init__(
-        self, store: Store, mail: MemoryMail, clock: Callable[[], float], stage: Stage
-    ) -> None:
-        self._store, self._mail, self._clock, self._stage = store, mail, clock, stage
-
-    def wake(self) -> None:
-        """See ``Feed.wake``."""
-        self._mail.wake(self._stage)
-
-    async def claim(self) -> Claim:
-        """See ``Feed.claim``."""
-        while True:
-            for kept, wait in list(self._mail.free(self._stage, self._clock())):
-                if wait <= 0:
-                    claim = await self._store.claim(self._stage, kept.id, due_only=False)
-                    if claim is not None:
-                        return claim
-            await self._mail.change(self._mail.pause(self._stage, self._clock()))

@@ -1,0 +1,92 @@
+"""A single pass of the forwarder over a spool: it tries all mail once and exits."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.fakes.smtp_peer import SmtpPeer
+from tests.service.forwarder_process import forwarder, history, ids, put
+
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(tmp_path / "spool", report=lambda _event: None) as opened:
+        yield opened
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+async def test_single_pass_forwards_everything_in_order_and_exits_0(
+    store: Store, spool: Path
+) -> None:
+    names = [f"r{n}@there.test" for n in range(8)]
+    for name in names:
+        await put(store, name)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert [m.recipients[0].decode() for m in peer.messages] == names
+        assert peer.connections == 1
+    assert await ids(store) == []
+
+
+async def test_single_pass_over_nothing_exits_0_without_a_connection(spool: Path) -> None:
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert peer.connections == 0
+
+
+async def test_single_pass_tries_deferred_mail_once_and_exits_1(store: Store, spool: Path) -> None:
+    message = await put(store)
+    async with SmtpPeer({"RCPT": "451 later"}) as peer:
+        for attempts in (1, 2):
+            async with forwarder(spool, peer.address, "--once") as running:
+                assert await running.end() == 1
+            found = await history(store, message)
+            assert found is not None
+            assert found.attempts == attempts
+        assert len(peer.lines("RCPT")) == 2
+
+
+async def test_single_pass_leaves_held_mail_and_reports_unfiltered_mail(
+    store: Store, spool: Path
+) -> None:
+    held = await put(store)
+    assert await store.hold(held)
+    unfiltered = await put(store, stage=Stage.UNFILTERED)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert peer.messages == []
+    assert "still_unfiltered" in running.names()
+    assert set(await ids(store)) == {held, unfiltered}
+
+
+async def test_single_pass_with_a_dead_server_exits_1_and_keeps_the_mail(
+    store: Store, spool: Path
+) -> None:
+    for _ in range(20):
+        await put(store)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        async with forwarder(spool, address, "--once") as running:
+            assert await running.end() == 1
+    assert len(await ids(store, Stage.READY)) == 20
+    troubles = [event for event in running.told if event["event"] == "smarthost_trouble"]
+    assert len(troubles) == 1
+
+
+async def test_client_filter_ends_a_single_pass(store: Store, spool: Path) -> None:
+    for _ in range(3):
+        await put(store)
+    options = ("--once", "--client-filter", "exit:102")
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, *options) as running:
+        assert await running.end() == 1
+        assert len(peer.messages) == 1
