@@ -24,10 +24,11 @@ from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
-from emailrelay.filters.spawn import ProgramCommand, Spawner, SpawnRefused
+from emailrelay.filters.spawn import Spawner, SpawnRefused, command_of
 from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
+from emailrelay.running_loop import running_loop
 
 _REAPING_SECONDS = 1.0
 _SILENT = 0.02
@@ -174,7 +175,7 @@ class Programs:
         if self._spawner.works:
             words, silent = [os.fsencode(word) for word in argv], self._stderr is not None
             with suppress(SpawnRefused):
-                return await self._spawner.start(ProgramCommand(words, env, stdout, silent))
+                return await self._spawner.start(command_of(words, env, stdout, silent=silent))
         return self._popen(argv, env, stdout)
 
     def _popen(
@@ -230,14 +231,14 @@ class _Running:
         self._output = bytearray()
         self._trouble: OSError | None = None
         self._listening: asyncio.TimerHandle | None = None
+        self._loop = running_loop()
         self._pidfd = linux.open_pidfd(process.pid)
 
     def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
         try:
             os.set_blocking(self._stdout, False)
-            self._watch(loop)
-            self._listening = loop.call_later(_SILENT, self._begin_to_listen)
+            self._watch()
+            self._listening = self._loop.call_later(_SILENT, self._begin_to_listen)
         except OSError:
             self._leave()
             raise
@@ -247,27 +248,26 @@ class _Running:
         self._leave()
 
     def _leave(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._listening is not None:
             self._listening.cancel()
         if self._pidfd is not None:
-            loop.remove_reader(self._pidfd)
+            self._loop.remove_reader(self._pidfd)
             _close(self._pidfd)
-        loop.remove_reader(self._stdout)
+        self._loop.remove_reader(self._stdout)
         _close(self._stdout)
         if self._process.poll() is None:
             kill_group(self._process)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self) -> None:
         """Watch for the end: by the pidfd, or without one by a thread."""
         if self._pidfd is not None:
-            loop.add_reader(self._pidfd, self._note_end)
+            self._loop.add_reader(self._pidfd, self._note_end)
             return
 
         def wait() -> None:
             self._process.wait()
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._note_end)
+                self._loop.call_soon_threadsafe(self._note_end)
 
         try:
             threading.Thread(target=wait, daemon=True).start()
@@ -277,7 +277,7 @@ class _Running:
     def _begin_to_listen(self) -> None:
         """Read the output from now on: a program must not wait for room in the pipe."""
         try:
-            asyncio.get_running_loop().add_reader(self._stdout, self._listen)
+            self._loop.add_reader(self._stdout, self._listen)
         except OSError as error:
             self._fail(error)
 
@@ -296,14 +296,14 @@ class _Running:
             self._fail(error)
             chunk = b""
         if not chunk:
-            asyncio.get_running_loop().remove_reader(self._stdout)
+            self._loop.remove_reader(self._stdout)
             return False
         self._output += chunk[: CAPTURED - len(self._output)]
         return True
 
     def _note_end(self) -> None:
         if self._pidfd is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
+            self._loop.remove_reader(self._pidfd)
         self._process.poll()
         self.ended.set()
 

@@ -22,6 +22,7 @@ from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
 from emailrelay.reply import Reply
+from emailrelay.running_loop import running_loop
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
@@ -104,7 +105,7 @@ async def _run(
 
 def _more_time(limit: asyncio.Timeout, seconds: float) -> Callable[[], None]:
     """Return a function that begins the time limit anew, up to a bound for all of it."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     last = loop.time() + _MOST_TIME * seconds
     return lambda: limit.reschedule(min(loop.time() + seconds, last))
 

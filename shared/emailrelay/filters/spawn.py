@@ -24,6 +24,7 @@ from typing import NamedTuple
 from emailrelay import linux
 from emailrelay.filters.child import Child
 from emailrelay.filters.surroundings import kill_group
+from emailrelay.running_loop import running_loop
 
 _THREADS = 4
 """As many programs as filterd runs at a time by default."""
@@ -37,13 +38,27 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class ProgramCommand(NamedTuple):
-    """A program to be started. Its standard input is empty; it gets no further descriptor."""
+    """A program to be started, as the C library takes it. It gets no further descriptor."""
 
-    argv: Sequence[bytes]
-    environment: Mapping[str, str]
-    stdout: int
-    silent: bool
-    """Its standard error is ``/dev/null``; else that of this process."""
+    argv: "ctypes.Array[ctypes.c_char_p]"
+    environment: "ctypes.Array[ctypes.c_char_p]"
+    actions: "ctypes.Array[ctypes.c_char]"
+    """What is done with its descriptors."""
+
+
+def command_of(
+    argv: Sequence[bytes], environment: Mapping[str, str], stdout: int, *, silent: bool
+) -> ProgramCommand:
+    """Return the command of a program with empty standard input.
+
+    ``silent``: its standard error is ``/dev/null``; else that of this process.
+
+    Raises:
+        OSError: it cannot be expressed.
+
+    """
+    variables = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+    return ProgramCommand(_texts(argv), _texts(variables), _actions(stdout, silent=silent))
 
 
 class SpawnRefused(Exception):
@@ -70,7 +85,7 @@ class Spawner:
 
         """
         self._start_threads()
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         started: asyncio.Future[Child] = loop.create_future()
 
         def job(alone: bool) -> None:  # noqa: FBT001 - the queue's items are called in one place
@@ -149,6 +164,19 @@ def _leave_the_others() -> bool:
 
 
 @cache
+def _actions(stdout: int, *, silent: bool) -> "ctypes.Array[ctypes.c_char]":
+    """Return what is done with the descriptors of a program; the numbers repeat, so it is kept."""
+    libc, actions, null = _libc(), ctypes.create_string_buffer(_ROOM), b"/dev/null"
+    _check(libc.posix_spawn_file_actions_init(actions))
+    _check(libc.posix_spawn_file_actions_addopen(actions, 0, null, os.O_RDONLY, 0))
+    _check(libc.posix_spawn_file_actions_adddup2(actions, stdout, 1))
+    if silent:
+        _check(libc.posix_spawn_file_actions_addopen(actions, 2, null, os.O_WRONLY, 0))
+    _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, 3))
+    return actions
+
+
+@cache
 def _attributes() -> "ctypes.Array[ctypes.c_char]":
     """Return what is the same for all programs: a new session, and no blocked or ignored signal."""
     libc = _libc()
@@ -156,8 +184,10 @@ def _attributes() -> "ctypes.Array[ctypes.c_char]":
     libc.posix_spawnattr_init(attributes)
     libc.sigemptyset(signals)
     libc.posix_spawnattr_setsigmask(attributes, signals)
-    for number in _IGNORED_BY_PYTHON:
-        libc.sigaddset(signals, ctypes.c_int(number))
+    for number in signal.valid_signals():
+        if number in _IGNORED_BY_PYTHON or signal.getsignal(number) is not signal.SIG_IGN:
+            # The exec sets handlers back as well; named here, they need no look at each signal.
+            libc.sigaddset(signals, ctypes.c_int(number))
     libc.posix_spawnattr_setsigdefault(attributes, signals)
     flags = _SET_DEFAULT | _SET_MASK | _SET_SESSION
     libc.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
@@ -171,31 +201,21 @@ def spawned(command: ProgramCommand) -> Child:
         OSError: it cannot be started.
 
     """
-    libc, argv = _libc(), command.argv
-    variables = [os.fsencode(f"{name}={value}") for name, value in command.environment.items()]
-    if any(b"\0" in word for word in (*argv, *variables)):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    actions, pid = ctypes.create_string_buffer(_ROOM), ctypes.c_int()
-    _check(libc.posix_spawn_file_actions_init(actions))
-    try:
-        null = b"/dev/null"
-        _check(libc.posix_spawn_file_actions_addopen(actions, 0, null, os.O_RDONLY, 0))
-        _check(libc.posix_spawn_file_actions_adddup2(actions, command.stdout, 1))
-        if command.silent:
-            _check(libc.posix_spawn_file_actions_addopen(actions, 2, null, os.O_WRONLY, 0))
-        _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, 3))
-        _check(
-            libc.posix_spawn(
-                ctypes.byref(pid), argv[0], actions, _attributes(), _texts(argv), _texts(variables)
-            )
+    pid = ctypes.c_int()
+    argv, actions = command.argv, command.actions
+    # The only foreign call here: each gives up the interpreter's lock, and waits for it again.
+    _check(
+        _libc().posix_spawn(
+            ctypes.byref(pid), argv[0], actions, _attributes(), argv, command.environment
         )
-    finally:
-        libc.posix_spawn_file_actions_destroy(actions)
+    )
     return Child(pid.value)
 
 
 def _texts(words: Sequence[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
     """Return an array that ends with a null pointer."""
+    if any(b"\0" in word for word in words):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return (ctypes.c_char_p * (len(words) + 1))(*words)
 
 

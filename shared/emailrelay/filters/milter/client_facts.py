@@ -75,6 +75,8 @@ class MailFacts:
 
     def macros(self, command: Command, recipient: Address | None, terms: MilterTerms) -> bytes:
         """Return the packet with the macros for a command: all that are known, or those wanted."""
+        if command in _WITHOUT_MACROS:
+            return b""
         values = self._macros(command, recipient)
         wanted = terms.wanted.get(command)
         if wanted is not None:
@@ -165,6 +167,8 @@ def _octets(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
+_WITHOUT_MACROS = frozenset({Command.HEADER, Command.BODY})
+"""Many packets of these follow each other, and no macros belong to them."""
 _NO_FACTS = ArrivalFacts()
 _BODY = {
     Body.SEVEN_BIT: "7BIT",

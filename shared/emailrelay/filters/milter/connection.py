@@ -8,6 +8,7 @@ from emailrelay.filters.milter import negotiation, packets
 from emailrelay.filters.milter.negotiation import MilterTerms
 from emailrelay.filters.milter.packets import Command, MilterError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
+from emailrelay.running_loop import running_loop
 
 _QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)
 """Linux: acknowledge at once (tcp(7))."""
@@ -119,7 +120,7 @@ class MilterConnection(asyncio.Protocol):
             if self._full:
                 self._full = False
                 self._transport.resume_reading()
-            self._arrival = asyncio.get_running_loop().create_future()
+            self._arrival = running_loop().create_future()
             try:
                 await self._arrival
             finally:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from emailrelay.filters.milter.connection import MilterConnection, opened
 from emailrelay.host_port import ServerAddress
+from emailrelay.running_loop import running_loop
 
 _IDLE = 30.0
 """Seconds after which an idle connection is closed."""
@@ -49,7 +50,7 @@ class MilterConnections:
 
     def give_back(self, session: MilterSession, connection: MilterConnection) -> None:
         """Keep a connection for the next message of this client."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         connection.used, connection.kept_at = True, loop.time()
         self._idle.append((session, connection))
         if len(self._idle) > _MOST:

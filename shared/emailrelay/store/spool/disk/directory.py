@@ -58,6 +58,22 @@ class Directory:
         path = f"{self.path}/{name}"
         return Directory(path, above=self, name=name, makes=makes, private=private)
 
+    def renamed(self, name: str) -> "Directory":
+        """Return this open directory as it is after a rename in the directory above.
+
+        The descriptor goes over; this object finds nothing under the old name any more.
+        """
+        if self._above is None:
+            raise ValueError("the directory above is not known")
+        renamed = self._above.below(name, makes=False, private=self._private)
+        with self._guard:
+            renamed._take(self._descriptor, self._is, self._next_look)  # noqa: SLF001 - of this class
+            self._descriptor, self._next_look = -1, 0.0
+        return renamed
+
+    def _take(self, descriptor: int, of: tuple[int, int], next_look: float) -> None:
+        self._descriptor, self._is, self._next_look = descriptor, of, next_look
+
     def __truediv__(self, name: str) -> "Location":
         """Return a name in this directory.
 

@@ -84,15 +84,17 @@ def lines(descriptor: int, offset: int) -> Iterator[bytes]:
                 yield line.rstrip(b"\r\n")
 
 
-def append(descriptor: int, octets: bytes) -> None:
+def append(descriptor: int, octets: bytes, *, whole: int = 0) -> None:
     """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line.
+
+    ``whole``: the octets of the file that are known to end with a line.
 
     Claims have descriptors for reading: closing one for writing would wake every watcher.
     """
     writing = linux.reopen_to_append(descriptor)
     try:
         size = os.fstat(writing).st_size
-        torn = size > 0 and os.pread(writing, 1, size - 1) != b"\n"
+        torn = size != whole and size > 0 and os.pread(writing, 1, size - 1) != b"\n"
         write_all(writing, b"\r\n" + octets if torn else octets)
     finally:
         os.close(writing)

@@ -72,8 +72,8 @@ async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
             prepared = _prepare(locked, copy, passed, opened)
         else:
             prepared = await in_thread(_prepare, locked, copy, passed, opened)
-        await _commit(locked, _Place(copy.at, copy.directory), prepared)
-    await _complete(locked, prepared)
+        adopted = await _commit(locked, _Place(copy.at, copy.directory), prepared)
+    await _complete(locked, adopted, prepared)
 
 
 async def replace(locked: Locked, new: Replacement, passed: Pass) -> None:
@@ -82,30 +82,32 @@ async def replace(locked: Locked, new: Replacement, passed: Pass) -> None:
     try:
         with ExitStack() as opened:
             prepared = _write(locked, place.directory, new, passed, opened)
-            await _commit(locked, place, prepared)
+            adopted = await _commit(locked, place, prepared)
     except BaseException:
         place.directory.close()
         files.remove_tree(place.at)  # once it is committed, it has another name
         raise
-    await _complete(locked, prepared)
+    await _complete(locked, adopted, prepared)
 
 
-async def _commit(locked: Locked, place: _Place, prepared: _Prepared) -> None:
-    """Sync the result, then show it: W -> W+."""
-    work = locked.spool.directories.work
+async def _commit(locked: Locked, place: _Place, prepared: _Prepared) -> Directory:
+    """Sync the result, then show it: W -> W+. Return its directory under the new name."""
+    adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
     await locked.spool.syncer.run((prepared.content, prepared.envelope), (place.directory,))
-    files.rename(place.at, work / names.adopted_copy(locked.id))
-    place.directory.close()
+    files.rename(place.at, adopted)
+    return place.directory.renamed(adopted.name)
 
 
-async def _complete(locked: Locked, prepared: _Prepared) -> None:
+async def _complete(locked: Locked, adopted: Directory, prepared: _Prepared) -> None:
     """Make the result the message: W+ -> S2 or S4."""
     spool = locked.spool
-    adopted = spool.directories.work / names.adopted_copy(locked.id)
-    await spool.syncer.run((), (spool.directories.work,))
-    _move_into_place(locked, adopted, prepared)
-    await spool.syncer.run((), (spool.root,))
-    _remove(adopted)
+    try:
+        await spool.syncer.run((), (spool.directories.work,))
+        _move_into_place(locked, adopted, prepared)
+        await spool.syncer.run((), (spool.root,))
+    finally:
+        adopted.close()
+    _remove(spool.directories.work / names.adopted_copy(locked.id))
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
@@ -196,10 +198,9 @@ def _whole_lines(tail: bytes) -> bytes:
     return tail if not tail or tail.endswith(b"\n") else tail + b"\r\n"
 
 
-def _move_into_place(locked: Locked, at: Location, known: _Prepared | None = None) -> None:
+def _move_into_place(locked: Locked, adopted: Directory, known: _Prepared | None = None) -> None:
     """Do the missing steps of the adoption. ``known``: this process has prepared it."""
     spool, message = locked.spool, locked.id
-    adopted = at.directory.below(at.name, makes=False, private=True)
     content, result = adopted / names.content(message), adopted / _RESULT
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not locks.is_named(locked.descriptor, unfiltered):
@@ -285,7 +286,7 @@ def roll_forward(locked: Locked) -> bool:
     adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
     if not files.is_directory(adopted):
         return False
-    _move_into_place(locked, adopted)
+    _move_into_place(locked, adopted.directory.below(adopted.name, makes=False, private=True))
     files.sync_directory(locked.spool.root)
     _remove(adopted)
     return True

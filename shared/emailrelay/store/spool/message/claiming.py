@@ -81,6 +81,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
     if status.st_size > file_octets.LARGEST_ENVELOPE:
         return _set_aside(locked, f"envelope: {status.st_size} octets")
     octets = file_octets.read_known(locked.descriptor, status.st_size)
+    locked.whole = len(octets) if octets.endswith(b"\n") else 0
     vouched_for = not status.st_mode & stat.S_ISVTX
     try:
         file = envelope_format.parse(octets)

@@ -41,6 +41,8 @@ class Locked:
     """The device and inode of the open envelope."""
     wait: Wait | None = None
     """The client that waits for an answer, once it was looked for."""
+    whole: int = 0
+    """Octets of the envelope, as it was read, that end with a line."""
 
     def path(self) -> Location | None:
         """Return the envelope's present location: an administrator may have moved it since."""
@@ -64,7 +66,7 @@ class Locked:
 
     def append(self, lines: bytes) -> None:
         """Append to the journal, whatever the envelope's name is now."""
-        file_octets.append(self.descriptor, lines)
+        file_octets.append(self.descriptor, lines, whole=self.whole)
 
     def __enter__(self) -> Self:
         """Begin a block that has the lock."""
