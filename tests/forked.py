@@ -8,6 +8,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 _MODULES = {
     f"emailrelay-{name}": f"emailrelay_{name}.cli"
     for name in ("receiver", "filterd", "forwarder", "monitor", "console")
-}
+} | {"emailrelay-auth": "emailrelay.oauth.cli"}
 _HANG = 120.0
 _LONGEST_LINE = 1024 * 1024
 
@@ -31,17 +32,22 @@ def _context() -> ForkServerContext:
 
 
 def _be(
-    command: Sequence[str], out: Path, errors: Path | None, environment: dict[str, str]
+    command: Sequence[str],
+    text: Path | None,
+    out: Path,
+    errors: Path | None,
+    environment: dict[str, str],
 ) -> None:
     """Run the service, in a process of its own."""
     os.environ.clear()
     os.environ.update(environment)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    opened = [nothing, _opened(out)] + ([_opened(errors)] if errors is not None else [])
+    given = os.open(text or os.devnull, os.O_RDONLY)
+    opened = [given, _opened(out)] + ([_opened(errors)] if errors is not None else [])
     for number, descriptor in enumerate(opened):
         os.dup2(descriptor, number)
         os.close(descriptor)
     # The streams of the process that forks know whether they can seek in its files.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - to the end
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - to the end
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     os.setsid()
@@ -61,13 +67,14 @@ class Born:
         self,
         command: Sequence[str],
         out: Path,
-        errors: Path | None,
+        errors: Path | None = None,
+        text: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Fork a service. ``errors`` None: those of the tests."""
+        """Fork a service. ``errors`` None: those of the tests; ``text``: the input, if any."""
         environment = dict(os.environ if environment is None else environment)
         self._process: ForkServerProcess = _context().Process(
-            target=_be, args=(list(command), out, errors, environment)
+            target=_be, args=(list(command), text, out, errors, environment)
         )
         self._process.start()
         pid = self._process.pid
@@ -150,7 +157,7 @@ async def start_forked(
         reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         held = os.open(pipe, os.O_WRONLY)  # no end of the output before the service has it
         try:
-            born = Born((program, *arguments), pipe, None, environment)
+            born = Born((program, *arguments), pipe, environment=environment)
         finally:
             os.close(held)
     stdout = asyncio.StreamReader(limit=_LONGEST_LINE)
@@ -158,3 +165,20 @@ async def start_forked(
         lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb", buffering=0)
     )
     return ForkedProcess(born, stdout)
+
+
+def run_forked(
+    program: str, *arguments: str, text: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Fork a service or a command, and wait for its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, out, errors = (Path(folder) / name for name in ("in", "out", "errors"))
+        given.write_text(text)
+        command = (program, *arguments)
+        born = Born(command, out, errors, given, environment)
+        try:
+            status = born.wait(_HANG)
+        finally:
+            if born.poll() is None:
+                os.kill(born.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(command, status, out.read_text(), errors.read_text())
