@@ -20,7 +20,7 @@ from pathlib import Path
 _MODULES = {
     f"emailrelay-{name}": f"emailrelay_{name}.cli"
     for name in ("receiver", "filterd", "forwarder", "monitor", "console")
-} | {"emailrelay-auth": "emailrelay.oauth.cli"}
+} | {"emailrelay-auth": "emailrelay.oauth.cli", "emailrelay-config": "emailrelay.configure.cli"}
 _HANG = 120.0
 _LONGEST_LINE = 1024 * 1024
 
@@ -35,15 +35,14 @@ def _be(
     command: Sequence[str],
     text: Path | None,
     out: Path,
-    errors: Path | None,
+    errors: Path,
     environment: dict[str, str],
 ) -> None:
     """Run the service, in a process of its own."""
     os.environ.clear()
     os.environ.update(environment)
     given = os.open(text or os.devnull, os.O_RDONLY)
-    opened = [given, _opened(out)] + ([_opened(errors)] if errors is not None else [])
-    for number, descriptor in enumerate(opened):
+    for number, descriptor in enumerate((given, _opened(out), _opened(errors))):
         os.dup2(descriptor, number)
         os.close(descriptor)
     # The streams of the process that forks know whether they can seek in its files.
@@ -67,11 +66,11 @@ class Born:
         self,
         command: Sequence[str],
         out: Path,
-        errors: Path | None = None,
+        errors: Path,
         text: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Fork a service. ``errors`` None: those of the tests; ``text``: the input, if any."""
+        """Fork a service; ``text`` is its input, if it has one."""
         environment = dict(os.environ if environment is None else environment)
         self._process: ForkServerProcess = _context().Process(
             target=_be, args=(list(command), text, out, errors, environment)
@@ -107,11 +106,13 @@ class Born:
 
 
 class ForkedProcess:
-    """A forked service with the methods of a process of asyncio, and its standard output."""
+    """A forked service with the methods of a process of asyncio, and its output."""
 
-    def __init__(self, born: Born, stdout: asyncio.StreamReader) -> None:
+    def __init__(
+        self, born: Born, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader
+    ) -> None:
         self.pid = born.pid
-        self.stdout = stdout
+        self.stdout, self.stderr = stdout, stderr
         self._born = born
 
     @property
@@ -140,31 +141,38 @@ class ForkedProcess:
                 loop.remove_reader(self._born.sentinel)
         return status
 
-    async def communicate(self) -> tuple[bytes, None]:
+    async def communicate(self) -> tuple[bytes, bytes]:
         """Read the rest of the output, and wait for the end."""
-        rest = await self.stdout.read()
+        out, errors = await asyncio.gather(self.stdout.read(), self.stderr.read())
         await self.wait()
-        return rest, None
+        return out, errors
 
 
 async def start_forked(
     program: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> ForkedProcess:
-    """Fork a service, such as ``emailrelay-forwarder``; its output is in ``stdout``."""
+    """Fork a service, such as ``emailrelay-forwarder``."""
     with tempfile.TemporaryDirectory() as folder:
-        pipe = Path(folder) / "out"
-        os.mkfifo(pipe)
-        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        held = os.open(pipe, os.O_WRONLY)  # no end of the output before the service has it
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        readers = [await _reader(out), await _reader(errors)]
+        # No output ends before the service has it.
+        held = [os.open(pipe, os.O_WRONLY) for pipe in (out, errors)]
         try:
-            born = Born((program, *arguments), pipe, environment=environment)
+            born = Born((program, *arguments), out, errors, environment=environment)
         finally:
-            os.close(held)
-    stdout = asyncio.StreamReader(limit=_LONGEST_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb", buffering=0)
-    )
-    return ForkedProcess(born, stdout)
+            for descriptor in held:
+                os.close(descriptor)
+    return ForkedProcess(born, *readers)
+
+
+async def _reader(pipe: Path) -> asyncio.StreamReader:
+    """Make a FIFO, and read it."""
+    os.mkfifo(pipe)
+    reading = os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
+    reader = asyncio.StreamReader(limit=_LONGEST_LINE)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), reading)
+    return reader
 
 
 def run_forked(
