@@ -48,6 +48,8 @@ _CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor even if it reports a
 _LONGEST = 200
 _SMALL_SEGMENT = 128 * 1024
 """Octets of a log's segments here: each run lays out new ones."""
+_AT_ONCE = 4
+"""Runs that go on at once: each waits for the disk nearly all the time."""
 
 
 async def commit(store: Store, arm: Arm) -> None:
@@ -140,24 +142,33 @@ async def live(scenario: Scenario, spool: Path, sync: SpoolSync, arm: Arm) -> No
 
 def main(name: str, mode: str, directory: Path, sync: SpoolSync) -> None:
     segment.SIZE = _SMALL_SEGMENT
-    act, names = (die, _CALLS) if mode == "kill" else (err, _CALLS_THAT_FAIL)
-    for step in range(1, _LONGEST):
-        met = directory / f"{step}.met"
-
-        def reach(met: Path = met) -> None:
-            met.touch()
-            act()
-
-        child = os.fork()
-        if child == 0:
-            scenario, spool = SCENARIOS[name], directory / str(step)
-            asyncio.run(live(scenario, spool, sync, lambda: meet(step, reach, names)))  # noqa: B023 - a child of its own
-            os._exit(0)
-        os.waitpid(child, 0)
-        if not met.exists():
+    for first in range(1, _LONGEST, _AT_ONCE):
+        steps = range(first, first + _AT_ONCE)
+        children = [begin(step, name, mode, directory, sync) for step in steps]
+        for child in children:
+            os.waitpid(child, 0)
+        met = [directory / f"{step}.met" for step in steps]
+        if not all(path.exists() for path in met):
             return
-        met.unlink()
+        for path in met:
+            path.unlink()
     raise SystemExit("the scenario does not end")
+
+
+def begin(step: int, name: str, mode: str, directory: Path, sync: SpoolSync) -> int:
+    """Begin a run in a process of its own, which stops at this call; return its number."""
+    act, names = (die, _CALLS) if mode == "kill" else (err, _CALLS_THAT_FAIL)
+
+    def reach() -> None:
+        (directory / f"{step}.met").touch()
+        act()
+
+    child = os.fork()
+    if child == 0:
+        scenario, spool = SCENARIOS[name], directory / str(step)
+        asyncio.run(live(scenario, spool, sync, lambda: meet(step, reach, names)))
+        os._exit(0)
+    return child
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 
 ROOT = Path(__file__).parents[2]
+HANG = 500.0
+"""Seconds for all runs of a scenario: some fork a hundred processes, ten times the usual need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Run:
 
 def runs(scenario: str, mode: str, directory: Path, sync: SpoolSync) -> Iterator[Run]:
     command = [sys.executable, "-m", "tests.contract.dying", scenario, mode, str(directory), sync]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=100, stdin=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=HANG, stdin=subprocess.DEVNULL)
     spools = sorted(
         (path for path in directory.iterdir() if path.is_dir()), key=lambda p: int(p.name)
     )
@@ -138,6 +140,7 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
         assert message.history.failed.reason == NEVER
 
 
+@pytest.mark.timeout(2 * HANG)
 @pytest.mark.parametrize("mode", ["kill", "fail"])
 @pytest.mark.parametrize(
     ("scenario", "sync"),

@@ -1,15 +1,14 @@
 """A forwarder as a process, and the mail in its spool."""
 
 import asyncio
-import contextlib
 import json
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.forked import ForkedProcess, start_forked
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
@@ -23,13 +22,12 @@ HANG = 30.0
 class Running:
     """The process of a service, and its events."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: ForkedProcess) -> None:
         self.process = process
         self.told: list[dict[str, Any]] = []
 
     async def until(self, *events: str) -> dict[str, Any]:
         """Wait for the next event with one of these names."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(HANG):
             async for line in self.process.stdout:
                 self.told.append(json.loads(line))
@@ -43,7 +41,6 @@ class Running:
         return await self.end()
 
     async def end(self) -> int:
-        assert self.process.stdout is not None
         async with asyncio.timeout(HANG):
             async for line in self.process.stdout:
                 self.told.append(json.loads(line))
@@ -55,14 +52,12 @@ class Running:
 
 @asynccontextmanager
 async def forwarder(spool: Path, address: str, *options: str) -> AsyncGenerator[Running]:
-    command = [sys.executable, "-m", "emailrelay_forwarder", "--log-format", "json"]
-    command += ["--spool-dir", str(spool), "--forward-to", address, *options]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    where = ("--spool-dir", str(spool), "--forward-to", address)
+    process = await start_forked("emailrelay-forwarder", "--log-format=json", *where, *options)
     try:
         yield Running(process)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.communicate()
 
 

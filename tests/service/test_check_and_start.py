@@ -1,9 +1,9 @@
 """The check of settings finds what stops the start of a service, and nothing else stops it."""
 
+import os
 import signal
 import socket
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.fakes.certificates import make_certificates
+from tests.forked import Born
 
 from emailrelay.config import FilterdSettings, ForwarderSettings, ReceiverSettings, flags
 from emailrelay.config.command import findings
@@ -219,16 +220,16 @@ def found(service: str, path: Path) -> list[SettingFinding]:
 
 def start(service: str, path: Path) -> tuple[int, str]:
     """Start a service, stop it when it has started, and give its status and what it said."""
-    program = [sys.executable, "-m", f"emailrelay_{service}", "--config", str(path)]
-    with subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
-        said = ""
-        for line in running.stdout or ():
-            said += line
-            if '"event":"started"' in line:
-                running.send_signal(signal.SIGTERM)
-    return running.returncode, said
+    out = path.with_suffix(".log")
+    out.write_text("")
+    running = Born([f"emailrelay-{service}", "--config", str(path)], out, out)
+    stopped = False
+    while running.poll() is None:
+        if not stopped and '"event":"started"' in out.read_text():
+            os.kill(running.pid, signal.SIGTERM)
+            stopped = True
+        time.sleep(0.01)
+    return running.wait(), out.read_text()
 
 
 @pytest.mark.parametrize(("service", "text", "setting", "told"), PROBLEMS)

@@ -1,11 +1,10 @@
 """--check-config reads everything that the services would read."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.fakes.certificates import make_certificates
+from tests.forked import run_forked
 
 ACCOUNT = '[[account]]\nname = "isp"\nuser = "me"\n'
 OAUTH2 = (
@@ -28,13 +27,7 @@ PROGRAMS = [
 
 
 def check(service: str, settings: Path) -> tuple[int, str, str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", f"emailrelay_{service}", "--check-config", "-c", str(settings)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_forked(f"emailrelay-{service}", "--check-config", "-c", str(settings))
     return ended.returncode, ended.stdout, ended.stderr
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.command import CODE, SYSTEM_PYTHON, others_can_run_it
+from tests.forked import run_forked
 from tests.service.test_check_and_start import HERE, TO
 
 from emailrelay.config import ForwarderSettings, ReceiverSettings, read
@@ -35,9 +36,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *words], input=text, capture_output=True, text=True, check=False, timeout=60
-    )
+    return run_forked("emailrelay-config", *words, text=text)
 
 
 def show(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.secure_peer import SecurePeer
+from tests.forked import run_forked
 from tests.service.certificates import Authority
 from tests.service.forwarder_process import forwarder, put
 
@@ -97,15 +98,11 @@ async def test_changed_password_is_used_without_a_restart(
         ("--client-tls-certificate=/nonexistent/own.pem", "/nonexistent/own.pem"),
     ],
 )
-async def test_missing_file_stops_the_start(spool: Path, option: str, said: str) -> None:
-    command = [sys.executable, "-m", "emailrelay_forwarder", f"--spool-dir={spool}"]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--forward-to=127.0.0.1:1", option, stderr=PIPE, stdout=PIPE
-    )
-    async with asyncio.timeout(30):
-        _, told = await process.communicate()
-    assert process.returncode == 78
-    assert said in told.decode()
+def test_missing_file_stops_the_start(spool: Path, option: str, said: str) -> None:
+    where = (f"--spool-dir={spool}", "--forward-to=127.0.0.1:1")
+    done = run_forked("emailrelay-forwarder", *where, option)
+    assert done.returncode == 78
+    assert said in done.stderr
 
 
 async def test_secrets_that_others_can_read_stop_the_start(tmp_path: Path, spool: Path) -> None:

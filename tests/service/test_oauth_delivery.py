@@ -1,10 +1,8 @@
 """Mail through a real forwarder process that signs in with tokens of a real OAuth2 server."""
 
 import asyncio
-import contextlib
 import json
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 from tests.fakes.oauth_server import Answer, Client, OAuthServer
 from tests.fakes.secure_peer import SecurePeer
+from tests.forked import run_forked
 from tests.service.certificates import Authority
 from tests.service.signing_in import HANG, SECRET, USER, Desk, running
 
@@ -66,18 +65,12 @@ class Post:
 
     async def one_pass(self) -> tuple[int, list[dict[str, Any]]]:
         """Let a forwarder try all mail once; give its exit status and its log."""
-        process = await asyncio.create_subprocess_exec(*self.command("--once"), stdout=PIPE)
-        try:
-            async with asyncio.timeout(HANG):
-                out, _ = await process.communicate()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        assert process.returncode is not None
-        log = out.decode()
+        arguments = self.command("--once")[3:]
+        done = await asyncio.to_thread(run_forked, "emailrelay-forwarder", *arguments)
+        log = done.stdout
         assert SECRET not in log
         assert not [token for token in self.desk.server.tokens.ends if token in log]
-        return process.returncode, [json.loads(line) for line in log.splitlines()]
+        return done.returncode, [json.loads(line) for line in log.splitlines()]
 
 
 def age(desk: Desk, seconds: float) -> None:

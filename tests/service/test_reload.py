@@ -1,11 +1,8 @@
 """SIGHUP: settings are read again while the services go on."""
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.smtp_peer import SmtpPeer, Wait
+from tests.forked import ForkedProcess, start_forked
 from tests.service.forwarder_process import Running, put
 from tests.service.receiving import HANG
 from tests.service.test_receiver_process import connect
@@ -31,7 +29,7 @@ from emailrelay.store.chooser import open_store
 class Reloading(Running):
     """A service as a process, its settings file, and its events."""
 
-    def __init__(self, process: Process, file: Path) -> None:
+    def __init__(self, process: ForkedProcess, file: Path) -> None:
         super().__init__(process)
         self.file = file
 
@@ -46,17 +44,13 @@ class Reloading(Running):
 async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGenerator[Reloading]:
     file = folder / f"{service}.toml"
     file.write_text(text)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"emailrelay_{service}", "--config", str(file)),
-        *("--spool-dir", str(folder / "spool"), "--log-format=json", *flags),
-        stdout=PIPE,
-    )
+    where = ("--config", str(file), "--spool-dir", str(folder / "spool"))
+    process = await start_forked(f"emailrelay-{service}", *where, "--log-format=json", *flags)
     try:
         yield (started := Reloading(process, file))
         assert await started.stop() == 0
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.wait()
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.forked import run_forked
 
 SERVICES: list[tuple[str, list[str]]] = [
     ("emailrelay_receiver", ["--interface", "127.0.0.1", "--port", "0"]),
@@ -15,13 +16,7 @@ SERVICES: list[tuple[str, list[str]]] = [
 
 
 def complaint(module: str, options: list[str], spool: Path) -> tuple[int, list[str]]:
-    ended = subprocess.run(
-        [sys.executable, "-m", module, "--spool-dir", str(spool), *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_forked(module.replace("_", "-"), "--spool-dir", str(spool), *options)
     assert '"event":"listening"' not in ended.stdout
     assert '"event":"started"' not in ended.stdout
     return ended.returncode, ended.stderr.splitlines()

@@ -3,10 +3,10 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forked import ForkedProcess, start_forked
 from tests.service.filterd.filter_bench import CONTENT, Bench, alive, eventually
 
 from emailrelay.events.event import Event
@@ -41,13 +41,10 @@ async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_ag
         assert await bench.content(message, Stage.READY) == CONTENT
 
 
-async def start(spool: Path, script: Path | str, *more: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", "import sys; from emailrelay_filterd.cli import main; sys.exit(main())"),
-        *("--spool-dir", str(spool), "--filter", str(script), *more),
-        stdout=asyncio.subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"]},
+async def start(spool: Path, script: Path | str, *more: str) -> ForkedProcess:
+    return await start_forked(
+        *("emailrelay-filterd", "--spool-dir", str(spool), "--filter", str(script), *more),
+        environment={"PATH": os.environ["PATH"]},
     )
 
 

@@ -8,7 +8,7 @@ from tests.fakes.filter_servers import LineFilter, serving
 from tests.service.network_filters.filter_server import DEADLINE, Desk, say_ok, trouble
 
 from emailrelay.filters import connections
-from emailrelay.filters.program import Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.verdict import Accept, Verdict
 from emailrelay.service.loop import loop_factory
 
@@ -86,7 +86,9 @@ async def test_answer_that_comes_too_late_is_not_taken_for_the_next_ones(desk: D
 
     served = LineFilter(answer)
     async with serving(served) as place:
+        usual, desk.programs.limits = desk.programs.limits, ProgramLimits(timeout=0.5)
         assert trouble(await desk.ask(f"net:{place}")) == "no verdict within 0.5 s"
+        desk.programs.limits = usual
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
         assert served.connections == 2
 
