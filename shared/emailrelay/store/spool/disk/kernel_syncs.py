@@ -120,7 +120,7 @@ class KernelSyncs:
                 return found
 
     def ended_within(self, count: int, seconds: float) -> list[tuple[int, OSError | None]]:
-        """Wait until ``count`` syncs have ended, and return them as ``ended``; fewer: it took longer.
+        """Wait until ``count`` syncs have ended; return them as ``ended``. Fewer: it took longer.
 
         ``count``: at most those that one system call tells. Blocks.
         """
