@@ -107,8 +107,6 @@ class HandedClaim(Claim):
 
     async def before_dot(self, peer: str) -> bool:
         """See ``Claim.before_dot``."""
-        if self._giver.lost:
-            return False
         if self._files is not None:
             return await self._files.before_dot(peer)
         first = self._doubt is None
@@ -118,7 +116,7 @@ class HandedClaim(Claim):
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
         # After the mark: a receiver that gives up later finds that.
-        stands = self._wait.stands()
+        stands = not self._giver.lost and self._wait.stands()
         if first and not stands:
             self._out_of_doubt()
         return stands

@@ -98,7 +98,7 @@ class HandedDraft(Draft):
         """Make files for any forwarder: the one that had the message does not deliver it."""
         waiter, self._link = self._waiter, None
         # A forwarder that died may have answered, or have stored it before.
-        if waiter is None or waiter.heard or self._spool.stage_of(self.id) is not None:
+        if waiter is None or waiter.has_answer() or self._spool.stage_of(self.id) is not None:
             return
         try:
             files = SpoolDraft(self._spool, self._fields, None, self.id)
