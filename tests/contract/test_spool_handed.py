@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -316,6 +317,18 @@ async def test_damaged_message_goes_back(spool: SpoolOpener) -> None:
             assert await reader.readline() == b"1.2.3\n"
         waiting.cancel()
         writer.close()
+
+
+async def test_next_forwarder_removes_the_sockets_of_dead_ones(spool: SpoolOpener) -> None:
+    async with spool() as one, spool() as other, one.feed(Stage.READY):
+        alive = socket_of(spool)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(alive.with_name(f"{handing.TAKES}1.2")))
+        async with other.feed(Stage.READY):
+            names = {path.name for path in alive.parent.glob(f"{handing.TAKES}*")}
+            assert len(names) == 2
+            assert alive.name in names
+            assert f"{handing.TAKES}1.2" not in names
 
 
 async def test_only_the_owner_of_a_sticky_spool_can_hand_over(spool: SpoolOpener) -> None:

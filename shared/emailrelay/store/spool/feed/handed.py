@@ -58,6 +58,7 @@ class HandedMessages:
         # In a sticky spool members of the group may bring mail, and not in a receiver's name.
         sticky = os.fstat(directory.fileno()).st_mode & stat.S_ISVTX
         mode = files.FILE_MODE & stat.S_IRWXU if sticky else files.FILE_MODE
+        stream_sockets.remove_dead(directory, TAKES)
         name = f"{TAKES}{os.getpid()}.{secrets.token_hex(4)}"
         with stream_sockets.listening(directory, name, mode) as own:
             server = await running_loop().create_unix_server(self._connected, sock=own.opened)

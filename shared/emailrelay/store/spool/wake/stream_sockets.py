@@ -96,6 +96,14 @@ def connected(directory: Directory, name: str) -> socket.socket:
     return opened
 
 
+def remove_dead(directory: Directory, begin: str) -> None:
+    """Remove the sockets of dead processes whose names begin so."""
+    for name in found(directory):
+        if name.startswith(begin):
+            with contextlib.suppress(OSError):
+                connected(directory, name).close()
+
+
 def _owner(directory: Directory, name: str) -> int:
     """Return the user that a socket belongs to.
 
