@@ -241,30 +241,28 @@ async def test_message_with_very_many_recipients_goes_by_files(spool: SpoolOpene
 
 
 async def test_messages_of_a_forwarder_that_dies_become_files(spool: SpoolOpener) -> None:
+    taken = asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken.put((reader, writer))
+
     async with spool() as store:
         wake = Directory(spool.place).below(".wake")
         with stream_sockets.listening(wake, f"{handing.TAKES}1.2") as own:
-            links = asyncio.Queue[asyncio.StreamReader | asyncio.StreamWriter]()
-
-            async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await links.put(reader)
-                await links.put(writer)
-
-            async with await asyncio.start_unix_server(take, sock=own.opened):
-                await link(store)
-                reader, writer = await links.get(), await links.get()
-                assert isinstance(reader, asyncio.StreamReader)
-                assert isinstance(writer, asyncio.StreamWriter)
-                draft = await committed(store)
-                assert str(draft.id).encode() in await reader.readline()
-                assert files(spool) == []
-                writer.transport.abort()
-                waiting = asyncio.create_task(answered(draft))
-                async with store.feed(Stage.READY) as feed, await next_of(feed) as claim:
-                    assert (claim.id, claim.ack) == (draft.id, Ack.DELIVERED)
-                    assert await content_of(claim) == CONTENT
-                    assert await claim.settle(Done(), answer=OK)
-                assert await waiting == OK
+            server = await asyncio.start_unix_server(take, sock=own.opened)
+            await link(store)
+            reader, writer = await taken.get()
+            server.close()  # the receiver does not come back
+        draft = await committed(store)
+        assert str(draft.id).encode() in await reader.readline()
+        assert files(spool) == []
+        writer.transport.abort()
+        waiting = asyncio.create_task(answered(draft))
+        async with store.feed(Stage.READY) as feed, await next_of(feed) as claim:
+            assert (claim.id, claim.ack) == (draft.id, Ack.DELIVERED)
+            assert await content_of(claim) == CONTENT
+            assert await claim.settle(Done(), answer=OK)
+        assert await waiting == OK
 
 
 async def test_forwarder_takes_a_bounded_number(
