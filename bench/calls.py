@@ -28,6 +28,8 @@ _ROW = re.compile(
     re.MULTILINE,
 )
 _PATIENCE = 60.0
+PROXY = ("--ack", "delivered")
+"""The options of a receiver whose clients wait for the delivery."""
 _LEAST = 0.05
 """Calls a message below which a row is left out of the table."""
 
@@ -54,9 +56,9 @@ def counted(summary: str) -> Counter[str]:
     return found
 
 
-def count(bench: Bench, load: Load) -> Counted:
-    """Relay a load, and count the calls of each of its messages."""
-    with sink() as end, ours(bench, forward_to=end.port) as relay:
+def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
+    """Relay a load, and count the calls of each of its messages. ``receiver``: more options."""
+    with sink() as end, ours(bench, forward_to=end.port, receiver=receiver) as relay:
         warm_up(relay.port, load.sessions)
         _drained(relay.spool)
         machine.at_rest(relay.pids())
@@ -123,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--octets", type=int, default=10 * KIB, help="of a message [10240]")
     parser.add_argument("--sessions", type=int, default=20, help="of the client [20]")
     parser.add_argument("--one", action="store_true", help="one message a session")
+    parser.add_argument("--proxy", action="store_true", help="clients wait for the delivery")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")
     parser.add_argument("--place", type=Path, help="where the spool is made")
     asked = parser.parse_args(argv)
@@ -132,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[Durability, Counted] = {}
     for mode in asked.durability or list(Durability):
         with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.place) as made:
-            found[mode] = count(Bench(directory=Path(made), durability=mode), load)
+            bench = Bench(directory=Path(made), durability=mode)
+            found[mode] = count(bench, load, PROXY if asked.proxy else ())
     print("\n".join(table(found)))
     return 0
 

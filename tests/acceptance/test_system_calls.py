@@ -2,10 +2,11 @@
 
 import importlib.util
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bench.calls import count, table
+from bench.calls import PROXY, count, table
 from bench.case import Bench, Durability
 from bench.load import KIB, Load
 from tests.faults.tracing import missing
@@ -27,8 +28,18 @@ def _tools() -> None:
 def test_message_of_ten_kib_needs_few_system_calls(
     tmp_path: Path, durability: Durability, most: float
 ) -> None:
+    check(tmp_path, durability, most)
+
+
+def test_proxied_message_needs_half_of_these(tmp_path: Path) -> None:
+    check(tmp_path, Durability.SYNCED, 25, PROXY)
+
+
+def check(
+    directory: Path, durability: Durability, most: float, receiver: Sequence[str] = ()
+) -> None:
     load = Load(messages=MESSAGES, octets=10 * KIB, sessions=20)
-    found = count(Bench(directory=tmp_path, durability=durability), load)
+    found = count(Bench(directory=directory, durability=durability), load, receiver)
     # The waits for the interpreter's lock depend on the load of the machine.
     waits = sum(calls.get("futex", 0.0) for calls in found.services.values())
     assert found.total - waits <= most, "\n".join(table({durability: found}))

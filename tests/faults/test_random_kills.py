@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, Sink, until
 from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load
-from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end, proxied
+from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end, proxied, unedited
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
@@ -21,7 +21,7 @@ from emailrelay.events.store import PossibleDuplicate
 from emailrelay.store.chooser import open_store
 
 KILLS = int(os.environ.get("KILLS", extent(16, 500)))
-PROXY_KILLS = extent(8, 250)
+PROXY_KILLS = int(os.environ.get("PROXY_KILLS", extent(8, 250)))
 A_ROUND = 100
 """Kills between two checks of all mail."""
 CONNECTIONS = 8
@@ -46,15 +46,17 @@ class Killing:
     chance: random.Random
     ack: str
     """The event that the clients wait for."""
+    chain: Sequence[str] = CHAIN
+    """The filters; without any, messages whose clients wait for the delivery have no files."""
     killed: dict[str, int] = field(default_factory=dict[str, int])
     seen: int = 0
     """The number of checks of the spool right after a kill."""
 
     def start(self) -> None:
         for name in ("receiver-1", "receiver-2"):
-            self.relay.receiver(*CHAIN, "--ack", self.ack, name=name)
-        for name in ("filterd-1", "filterd-2"):
-            self.relay.filterd(*CHAIN, name=name)
+            self.relay.receiver(*self.chain, "--ack", self.ack, name=name)
+        for name in ("filterd-1", "filterd-2") if self.chain else ():
+            self.relay.filterd(*self.chain, name=name)
         for name in ("forwarder-1", "forwarder-2", "forwarder-3"):
             most = ("--connections-per-route", str(CONNECTIONS))
             self.relay.forwarder(self.sink.port, *most, name=name)
@@ -137,6 +139,7 @@ class Course:
     report: Report
     ack: str
     judge: Callable[..., list[Violation]]
+    chain: Sequence[str] = CHAIN
     told: int = 0
     """Messages that a client was told 250 for."""
 
@@ -145,7 +148,7 @@ class Course:
         self.relay.directory.joinpath("seed").write_text(str(seed))
         sink = self.relay.sink(*PAUSE).start()
         chance = random.Random(seed)  # noqa: S311 -- no secret
-        killing = Killing(self.relay, sink, chance, self.ack)
+        killing = Killing(self.relay, sink, chance, self.ack, self.chain)
         killing.start()
         done = 0
         while done < kills:
@@ -164,11 +167,12 @@ class Course:
         named = swept(spool) | self.relay.possible_duplicates()
         arrivals = killing.sink.arrivals()
         doubts = Doubts(killing.killed.get("forwarder", 0) * CONNECTIONS, named)
-        assert self.judge(spool, client, arrivals, doubts, edits=edited_once) == [], seed
+        edits = edited_once if self.chain else unedited
+        assert self.judge(spool, client, arrivals, doubts, edits=edits) == [], seed
         self.told += len(client.accepted)
         twice = len(arrivals) - len({arrival.id for arrival in arrivals})
         self.report.figure(
-            f"kills, clients wait until {self.ack}",
+            f"kills, clients wait until {self.ack}{'' if self.chain else ', no filter'}",
             f"{done} {killing.killed}; {self.told} answered 250, all arrived whole; "
             f"{twice} twice, all named",
         )
@@ -180,5 +184,8 @@ def test_kills_at_random_moments_lose_nothing(relay: Relay, report: Report) -> N
 
 
 @pytest.mark.timeout(extent(300, 3600))
-def test_kills_of_a_proxy_never_make_its_answer_wrong(relay: Relay, report: Report) -> None:
-    Course(relay, report, "delivered", proxied).run(PROXY_KILLS)
+@pytest.mark.parametrize("chain", [CHAIN, ()], ids=["filter", "no filter"])
+def test_kills_of_a_proxy_never_make_its_answer_wrong(
+    relay: Relay, report: Report, chain: Sequence[str]
+) -> None:
+    Course(relay, report, "delivered", proxied, chain).run(PROXY_KILLS)

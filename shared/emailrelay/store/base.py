@@ -99,6 +99,17 @@ class Store(ABC):
 
         """
 
+    def draft_for_delivery(self, envelope: Envelope) -> Draft:
+        """Begin a message whose client probably waits for the delivery (``Ack.DELIVERED``).
+
+        The default suits a store that keeps such mail as any other.
+
+        Raises:
+            StoreError: no room, or any I/O error.
+
+        """
+        return self.draft(envelope)
+
     @abstractmethod
     async def adopt(
         self,

@@ -11,6 +11,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.stage import Stage
 from emailrelay.store.draft import Draft
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
@@ -183,7 +184,11 @@ class IncomingMessage:
         if self._draft is None:
             content = b"".join(self._gathered)
             self.envelope = self.envelope._replace(message_id=message_id.of_content(content))
-            self._draft = self._context.store.draft(self.envelope)
+            context = self._context
+            delivers = context.ack is Ack.DELIVERED and context.stage is Stage.READY
+            store = context.store
+            begin = store.draft_for_delivery if delivers else store.draft
+            self._draft = begin(self.envelope)
             ours = self._received(self._draft.id)
             self._gathered = [ours, end_of_ours(content) if ours else b"", content]
         return self._draft

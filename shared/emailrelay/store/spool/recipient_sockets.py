@@ -1,8 +1,6 @@
 """The sockets at which forwarders answer questions about recipients.
 
-Each forwarder process has one under ``.recipients/``, so none waits for another's name. A socket
-gets its name when it listens already: one that refuses a connection belongs to a dead process, and
-is removed.
+Each forwarder process has one under ``.recipients/``, so none waits for another's name.
 """
 
 import contextlib
@@ -10,35 +8,12 @@ import os
 import random
 import secrets
 import socket
-import stat
-import struct
 from collections.abc import Generator
-from itertools import islice
 
-from emailrelay import linux
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.wake.hint_sender import socket_path
-
-_BACKLOG = 128
-_MOST_NAMES = 64
-"""Sockets that are tried."""
-_NEW = ".new"
-"""The end of the name of a socket that does not listen yet."""
-_CREDENTIALS = struct.Struct("3i")
-"""Process, user and group (unix(7), SO_PEERCRED)."""
-
-
-class OwnSocket:
-    """A socket of this process that listens."""
-
-    def __init__(self, directory: Directory, name: str, opened: socket.socket) -> None:
-        self._directory, self._name = directory, name
-        self.opened = opened
-
-    def is_there(self) -> bool:
-        """Tell if it still has its name: an administrator may have cleared the directory."""
-        return files.is_there(self._directory / self._name)
+from emailrelay.store.spool.wake import stream_sockets
+from emailrelay.store.spool.wake.stream_sockets import OwnSocket
 
 
 class RecipientSockets:
@@ -59,20 +34,8 @@ class RecipientSockets:
         """
         directory = Directory(self._root).below(names.RECIPIENTS)
         name = f"{os.getpid()}.{secrets.token_hex(8)}"
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            opened.settimeout(0)
-            # The mode is set before it has a name: later the name could lead to another file.
-            os.fchmod(opened.fileno(), files.FILE_MODE)
-            opened.bind(socket_path(directory, name + _NEW))
-            opened.listen(_BACKLOG)
-            files.rename(directory / (name + _NEW), directory / name)
-            yield OwnSocket(directory, name, opened)
-        finally:
-            opened.close()
-            for made in (name + _NEW, name):
-                with contextlib.suppress(OSError):
-                    files.remove(directory / made)
+        with stream_sockets.listening(directory, name) as own:
+            yield own
 
     def connected(self) -> socket.socket:
         """Connect to one of the sockets, chosen at random.
@@ -83,63 +46,12 @@ class RecipientSockets:
         """
         if self._looking is None:
             self._looking = Directory(self._root, makes=False).below(names.RECIPIENTS, makes=False)
-        directory = self._looking
-        try:
-            with files.scanned(directory) as entries:
-                found = [entry.name for entry in islice(entries, _MOST_NAMES)]
-        except FileNotFoundError:
-            found = []
+        found = stream_sockets.found(self._looking)
         random.shuffle(found)
         refused: OSError | None = None
         for name in found:
-            if name.endswith(_NEW):
-                continue
             try:
-                return _connected(directory, name)
+                return stream_sockets.connected(self._looking, name)
             except OSError as error:
                 refused = error
         raise refused or FileNotFoundError("no forwarder with verify_recipients runs here")
-
-
-def _connected(directory: Directory, name: str) -> socket.socket:
-    """Connect to one socket; remove it if its process has died."""
-    owner = _owner(directory, name)
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        opened.settimeout(0)
-        try:
-            opened.connect(socket_path(directory, name))
-        except ConnectionRefusedError:
-            with contextlib.suppress(OSError):  # another user's, for example
-                files.remove(directory / name)
-            raise
-        _check_listener(opened, owner, name)
-    except OSError:
-        opened.close()
-        raise
-    return opened
-
-
-def _owner(directory: Directory, name: str) -> int:
-    """Return the user that a socket belongs to.
-
-    Raises:
-        OSError: it is no socket, or a member of the group has put it into a sticky spool.
-
-    """
-    status, above = files.status_of(directory / name), os.fstat(directory.fileno())
-    if not stat.S_ISSOCK(status.st_mode):
-        raise OSError(f"{directory}/{name} is no socket; remove it")
-    if above.st_mode & stat.S_ISVTX and status.st_uid not in {os.geteuid(), above.st_uid}:
-        raise PermissionError(f"{directory}/{name} belongs to user {status.st_uid}; remove it")
-    return status.st_uid
-
-
-def _check_listener(opened: socket.socket, owner: int, name: str) -> None:
-    """Refuse a listener of another user: a link may have led to a foreign socket."""
-    if not linux.AVAILABLE:
-        return
-    octets = opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(octets)
-    if user != owner:
-        raise PermissionError(f"user {user} listens at the socket {name} of user {owner}")

@@ -33,6 +33,7 @@ from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
 from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
+from emailrelay.store.spool.message.handed_draft import HandedDraft
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
 from emailrelay.store.spool.opening.presence import Presence
@@ -144,6 +145,12 @@ class SpoolStore(Store):
     def draft(self, envelope: Envelope, message: QueueId | None = None) -> SpoolDraft:
         """See ``Store.draft``."""
         return SpoolDraft(self._spool, envelope, self._waiters, message)
+
+    def draft_for_delivery(self, envelope: Envelope) -> SpoolDraft | HandedDraft:
+        """See ``Store.draft_for_delivery``."""
+        if self._waiters is None or self._waiters.links.free() is None:
+            return self.draft(envelope)
+        return HandedDraft(self._spool, envelope, self._waiters)
 
     async def adopt(
         self,

@@ -95,8 +95,12 @@ class DraftFiles:
 
     def seal_with(self, envelope: Envelope, lines: bytes) -> None:
         """Write the envelope with these lines of its journal; the first one is ``Accepted``."""
-        self.sealed = envelope_format.write(envelope) + lines
-        file_octets.write_all(self.envelope, self.sealed)
+        self.seal_as(envelope_format.write(envelope) + lines)
+
+    def seal_as(self, octets: bytes) -> None:
+        """Write an envelope that has its journal."""
+        self.sealed = octets
+        file_octets.write_all(self.envelope, octets)
 
     def mark_not_vouched_for(self) -> None:
         """Mark the envelope as one that is not synced, before it can be seen."""
@@ -147,6 +151,13 @@ class DraftFiles:
         finally:
             if self._lock is not None:
                 self._unlock()
+
+    def hand_over_lock(self) -> int:
+        """Return the locked descriptor, for a claim on what is visible now."""
+        lock, self._lock = self._lock, None
+        if lock is None:
+            raise RuntimeError("the draft has no lock")
+        return lock
 
     def _close_written(self) -> None:
         written, self._written = self._written, ()

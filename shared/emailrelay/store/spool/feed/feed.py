@@ -8,9 +8,11 @@ from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.feed import Feed
 from emailrelay.store.hint_channel import TOGETHER, Hint, HintChannel
+from emailrelay.store.spool.feed.handed import HandedMessages
 from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
+from emailrelay.store.spool.message.handed_claim import HandedClaim
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.index import Scheduled, forced, scheduled
 
@@ -51,14 +53,19 @@ class SpoolFeed(Feed):
     def __init__(self, spool: Spool, stage: Stage, hints: WatchedHints | SharedHints) -> None:
         """Claim the messages of ``hints`` at ``stage``."""
         self._spool, self._stage, self._hints = spool, stage, hints
+        self._handed: HandedMessages | None = None
+        if stage is Stage.READY and isinstance(hints, WatchedHints):
+            self._handed = HandedMessages(spool, hints.note)
 
-    async def claim(self) -> SpoolClaim:
+    async def claim(self) -> SpoolClaim | HandedClaim:
         """See ``Feed.claim``."""
         while True:
             # A long row of messages that cannot be claimed must not block the loop, nor keep the
             # socket for hints unread until it is full.
             await asyncio.sleep(0)
             found = await self._hints.next()
+            if self._handed is not None and (handed := self._handed.claim(found.message)):
+                return handed
             due = self._spool.put_off.get(found.message)
             if due is not None:
                 if not found.forced and not is_due(due, self._spool.clock()):
@@ -86,10 +93,14 @@ class SpoolFeed(Feed):
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
         await self._hints.open()
+        if self._handed is not None:
+            await self._handed.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """See ``Feed``."""
+        if self._handed is not None:
+            await self._handed.close()
         await self._hints.close()
 
 

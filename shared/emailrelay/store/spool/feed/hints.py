@@ -107,6 +107,10 @@ class WatchedHints:
             self._socket.pause()
             self._asked.set()
 
+    def note(self, message: QueueId) -> bool:
+        """Note a message that is due now; False if there are too many hints."""
+        return self._due.note(message, 0.0)
+
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
         self._socket.receive(_WHOLE_SOCKET)

@@ -30,6 +30,7 @@ from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
 from emailrelay.store.spool.message.adoption import Replacement
 from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.work_copy import CopySource, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
 
@@ -67,8 +68,12 @@ class SpoolClaim(Claim):
         content: OpenContent,
         ack: Ack,
         read: int,
+        doubt: int | None = None,
     ) -> None:
-        """Take over the lock and the open content; ``read`` octets of the envelope are known."""
+        """Take over the lock and the open content; ``read`` octets of the envelope are known.
+
+        ``doubt``: see ``FinalDots.mark``, if the final dot was sent already.
+        """
         self.id, self.stage = locked.id, locked.stage
         self.envelope, self.history, self.size, self.ack = envelope, history, content.size, ack
         self._entries = entries
@@ -78,7 +83,7 @@ class SpoolClaim(Claim):
         self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._replacement: Replacement | None = None
-        self._doubt: int | None = None
+        self._doubt = doubt
         self._since = time.monotonic()
         self._open = True
         self._handed_over = False
@@ -265,12 +270,7 @@ class SpoolClaim(Claim):
             await durability.removed(self._spool.root, self._hand_over())
 
     def _remember(self, change: Change) -> None:
-        """Note the message's end in the history."""
-        spool = self._spool
-        if spool.history.on:
-            told = (*self._entries, *change.entries)
-            now, end = spool.clock(), change.end
-            spool.history.add(past(self.id, self.envelope, told, now=now, end=end, size=self.size))
+        remember(self._spool, self, self._entries, change)
 
     async def _record_and_remove(self, durability: Durability) -> bool | None:
         """Remove a message that is recorded as gone; None: the disk refused to remove it.
@@ -403,6 +403,14 @@ class SpoolClaim(Claim):
             self._locked.release()
         if not self._settled and not self._put_off:
             self._spool.announcer.announce(self.stage, self.id)
+
+
+def remember(spool: Spool, claim: Claim, entries: Sequence[Entry], change: Change) -> None:
+    """Note the end of a claimed message in the history."""
+    if spool.history.on:
+        told = (*entries, *change.entries)
+        now, end = spool.clock(), change.end
+        spool.history.add(past(claim.id, claim.envelope, told, now=now, end=end, size=claim.size))
 
 
 def _delivers(change: Change) -> bool:

@@ -25,6 +25,12 @@ class Waiter(ABC):
         """True: it was given up, and a later answer does not count."""
         self._woken: asyncio.Future[None] | None = None
 
+    def has_answer(self) -> bool:
+        """Tell if the answer has come, by a datagram that was read or in a file."""
+        if self._reply is None:
+            self._look_again()
+        return self._reply is not None
+
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """Wait for the answer; without one, give up after ``within`` seconds or when ``gone``."""
         loop = running_loop()

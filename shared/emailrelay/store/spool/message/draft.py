@@ -131,6 +131,21 @@ class SpoolDraft(Draft):
             self._waiter = None
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
+    def show_unsynced(self, accepted: Accepted) -> None:
+        """Make the message visible at once, for a client whose wait has begun already.
+
+        Raises:
+            StoreError: see ``Draft.commit``.
+
+        """
+        try:
+            self._pair.seal(self._fields, accepted)
+            self._pair.mark_not_vouched_for()
+            self._open = False
+            self._finish(accepted.stage, None)
+        except OSError as error:
+            raise StoreError(f"write {self._pair.envelope_path}", error) from error
+
     async def take_over(self, entries: Sequence[Entry]) -> None:
         """Make the message durable and visible at HELD, with its journal of another store.
 
@@ -165,16 +180,7 @@ class SpoolDraft(Draft):
 
     def _stop_waiting(self, waiter: Waiter) -> None:
         self._waiter = None
-        try:
-            gave_up = waiter.give_up() is None
-            if self._waiters is not None:
-                self._waiters.end(self.id)
-            if gave_up and waiter.ack is Ack.DELIVERED:
-                if waiter.doubt:
-                    name_duplicate(self._spool, self.id, waiter.doubt)
-                withdraw(self._spool, self.id)
-        except OSError as error:
-            self._spool.trouble(f"stop waiting for {self.id}", error)
+        stop_waiting(self._spool, self._waiters, self.id, waiter)
 
     def _finish(self, stage: Stage, error: OSError | None) -> None:
         """Make the committed message visible, or leave nothing of it."""
@@ -208,20 +214,38 @@ class SpoolDraft(Draft):
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""
+        self.abandon()
+        if self._waiter is not None:
+            self._stop_waiting(self._waiter)
+
+    def abandon(self) -> None:
+        """Remove the files of a draft that was not committed."""
         if self._open:
             self._open = False
             for write_back in self._write_backs:
                 write_back.cancel()
             self._remove()
             self._pair.close()
-        if self._waiter is not None:
-            self._stop_waiting(self._waiter)
 
     def _remove(self) -> None:
         try:
             self._pair.remove()
         except OSError as error:
             self._spool.trouble(f"remove {self._pair.envelope_path}", error)
+
+
+def stop_waiting(spool: Spool, waiters: Waiters | None, message: QueueId, waiter: Waiter) -> None:
+    """End a client's wait; withdraw a message that was to be delivered and has no answer."""
+    try:
+        gave_up = waiter.give_up() is None
+        if waiters is not None:
+            waiters.end(message)
+        if gave_up and waiter.ack is Ack.DELIVERED:
+            if waiter.doubt:
+                name_duplicate(spool, message, waiter.doubt)
+            withdraw(spool, message)
+    except OSError as error:
+        spool.trouble(f"stop waiting for {message}", error)
 
 
 def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:

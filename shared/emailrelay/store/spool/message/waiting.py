@@ -10,6 +10,7 @@ from emailrelay.store.spool.message.delivery_wait import DeliveryWaiter
 from emailrelay.store.spool.message.filter_wait import FilterWaiter
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.answer_socket import AnswerSocket
+from emailrelay.store.spool.wake.handing import Links
 
 _LOOK = 1.0
 """Seconds between two looks whether the socket still has its name."""
@@ -24,6 +25,8 @@ class Waiters:
         self._waiting: dict[QueueId, Waiter] = {}
         self._socket = AnswerSocket(spool.directories.wake, str(spool.ids.process), self._told)
         self._next_look = 0.0
+        self.links = Links(spool.directories.wake, self._receive)
+        """The forwarders that get messages without files."""
 
     def expect(self, message: QueueId, ack: Ack) -> Waiter:
         """Announce, before the commit, that a client waits for this message.
@@ -64,6 +67,7 @@ class Waiters:
         """End all waits."""
         for message in list(self._waiting):
             self.end(message)
+        self.links.close()
         self._socket.close()
 
 

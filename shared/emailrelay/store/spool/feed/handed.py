@@ -1,0 +1,178 @@
+"""The messages that receivers hand to this process over connections; see ``wake.handing``."""
+
+import asyncio
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from emailrelay.queue_id import QueueId
+from emailrelay.running_loop import running_loop
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.message.handed_claim import HandedClaim, opened
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.wake import stream_sockets
+from emailrelay.store.spool.wake.handing import TAKES
+from emailrelay.store.spool.wake.package import Package, PackageReader, returned
+
+_LOOK = 5.0
+"""Seconds between two looks whether the socket still has its name."""
+_MOST_CONNECTIONS = 64
+_MOST_PENDING = 256
+"""Messages that wait for a free task; further ones go back, and wait in files."""
+
+
+class _Pending(NamedTuple):
+    package: Package
+    giver: "_Giving"
+
+
+class HandedMessages:
+    """The socket of one feed, the connections to it, and the messages that nobody has claimed."""
+
+    def __init__(self, spool: Spool, announce: Callable[[QueueId], bool]) -> None:
+        """``announce`` makes a message due; False: it does not."""
+        self._spool, self._announce = spool, announce
+        self._pending: dict[QueueId, _Pending] = {}
+        self._connections: set[_Giving] = set()
+        self._serving: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen. Where no socket can be made, all mail comes in files."""
+        ready = asyncio.Event()
+        self._serving = asyncio.create_task(self._serve(ready))
+        await ready.wait()
+
+    async def _serve(self, ready: asyncio.Event) -> None:
+        while True:
+            try:
+                await self._serve_while_named(ready)
+            except OSError:
+                await asyncio.sleep(_LOOK)
+            finally:
+                ready.set()
+
+    async def _serve_while_named(self, ready: asyncio.Event) -> None:
+        directory = self._spool.directories.wake
+        # In a sticky spool members of the group may bring mail, and not in a receiver's name.
+        sticky = os.fstat(directory.fileno()).st_mode & stat.S_ISVTX
+        mode = files.FILE_MODE & stat.S_IRWXU if sticky else files.FILE_MODE
+        stream_sockets.remove_dead(directory, TAKES)
+        name = f"{TAKES}{os.getpid()}.{secrets.token_hex(4)}"
+        with stream_sockets.listening(directory, name, mode) as own:
+            server = await running_loop().create_unix_server(self._connected, sock=own.opened)
+            try:
+                ready.set()
+                while own.is_there():  # noqa: ASYNC110 - the file system tells nothing by itself
+                    await asyncio.sleep(_LOOK)
+            finally:
+                server.close()
+
+    def _connected(self) -> "_Giving":
+        return _Giving(self)
+
+    def claim(self, message: QueueId) -> HandedClaim | None:
+        """Claim a message; None: it is not here."""
+        pending = self._pending.pop(message, None)
+        if pending is None:
+            return None
+        claim = opened(self._spool, *pending)
+        if claim is None:
+            pending.giver.give_back(message)
+        return claim
+
+    def add(self, giver: "_Giving", package: Package) -> None:
+        """Take a message of a connection, or give it back."""
+        message = package.message
+        if len(self._pending) < _MOST_PENDING and message not in self._pending:
+            self._pending[message] = _Pending(package, giver)
+            if self._announce(message):
+                return
+            self._pending.pop(message, None)
+        giver.give_back(message)
+
+    def begin(self, giver: "_Giving") -> bool:
+        """Take a connection; False: there are too many."""
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            return False
+        self._connections.add(giver)
+        return True
+
+    def end(self, giver: "_Giving") -> None:
+        """Forget a connection, and its messages that nobody has claimed."""
+        self._connections.discard(giver)
+        self._pending = {
+            message: pending
+            for message, pending in self._pending.items()
+            if pending.giver is not giver
+        }
+
+    async def close(self) -> None:
+        """Listen no more, and give back what nobody has claimed."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait((self._serving,))
+        pending, self._pending = self._pending, {}
+        for message, (_, giver) in pending.items():
+            giver.give_back(message)
+        for giver in list(self._connections):
+            giver.end_soon()
+
+
+class _Giving(asyncio.Protocol):
+    """The connection of one receiver. See ``Giver``.
+
+    It ends by itself only if no message of it is being worked on: at its end the receiver takes
+    them back, and another forwarder may have them.
+    """
+
+    def __init__(self, messages: HandedMessages) -> None:
+        self._messages = messages
+        self._reader = PackageReader()
+        self._here: set[QueueId] = set()
+        self._transport: asyncio.Transport
+        self._ending = False
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._messages.begin(self):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take messages."""
+        if self._ending:
+            return
+        try:
+            packages = self._reader.feed(data)
+        except ValueError:  # what no receiver says
+            self.end_soon()
+            return
+        for package in packages:
+            self._here.add(package.message)
+            self._messages.add(self, package)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any end is the same
+        """Note that the receiver has gone."""
+        self.lost = True
+        self._messages.end(self)
+
+    def done(self, message: QueueId) -> None:
+        """See ``Giver.done``."""
+        self._here.discard(message)
+        if self._ending and not self._here:
+            self._transport.close()
+
+    def give_back(self, message: QueueId) -> None:
+        """See ``Giver.give_back``."""
+        if not self.lost:
+            self._transport.write(returned(message))
+        self.done(message)
+
+    def end_soon(self) -> None:
+        """Take nothing more, and end when no message is being worked on."""
+        self._ending = True
+        if not self._here:
+            self._transport.close()
