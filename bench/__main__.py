@@ -105,7 +105,7 @@ def chosen(patterns: Sequence[str], *, short: bool) -> list[Case]:
 
 
 def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[Record]:
-    """Give a record for each contestant, round after round, the contestants in alternating order."""
+    """Give a record for each contestant, round after round, in alternating order."""
     rounds = arguments.rounds or (1 if arguments.short else 5)
     commit = machine.commit()
     began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

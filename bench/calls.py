@@ -1,7 +1,8 @@
 """The system calls of one relayed message, by name: ``python -m bench.calls``.
 
-strace counts the calls of the receiver and of the forwarder, while smtp-source sends without pipelining. A count needs
-no calm machine: only the calls that a batch shares (waits, syncs, hints) depend a little on its speed.
+strace counts the calls of the receiver and of the forwarder, while smtp-source sends without
+pipelining. A count needs no calm machine: only the calls that a batch shares (waits, syncs, hints)
+depend a little on its speed.
 """
 
 import argparse

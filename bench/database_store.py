@@ -180,7 +180,23 @@ insert into emailrelay.body (message, n, octets) select id, 0, 'hello' from made
 def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
     """Claim from a deep queue, 20 messages at a time."""
     name = server.database(Path("deep"))
-    head = b"X-MailRelay-Format: #2821.5\r\nX-MailRelay-Content: 7bit\r\nX-MailRelay-From: a@x.test\r\nX-MailRelay-ToCount: 1\r\nX-MailRelay-To-Remote: b@y.test\r\nX-MailRelay-Authentication: \r\nX-MailRelay-Client: \r\nX-MailRelay-ClientCertificate: \r\nX-MailRelay-MailFromAuthIn: \r\nX-MailRelay-MailFromAuthOut: \r\nX-MailRelay-ForwardTo: \r\nX-MailRelay-ForwardToAddress: \r\nX-MailRelay-ClientAccountSelector: \r\nX-MailRelay-Utf8MailboxNames: 0\r\nX-MailRelay-End: 1\r\n"
+    head = (
+        b"X-MailRelay-Format: #2821.5\r\n"
+        b"X-MailRelay-Content: 7bit\r\n"
+        b"X-MailRelay-From: a@x.test\r\n"
+        b"X-MailRelay-ToCount: 1\r\n"
+        b"X-MailRelay-To-Remote: b@y.test\r\n"
+        b"X-MailRelay-Authentication: \r\n"
+        b"X-MailRelay-Client: \r\n"
+        b"X-MailRelay-ClientCertificate: \r\n"
+        b"X-MailRelay-MailFromAuthIn: \r\n"
+        b"X-MailRelay-MailFromAuthOut: \r\n"
+        b"X-MailRelay-ForwardTo: \r\n"
+        b"X-MailRelay-ForwardToAddress: \r\n"
+        b"X-MailRelay-ClientAccountSelector: \r\n"
+        b"X-MailRelay-Utf8MailboxNames: 0\r\n"
+        b"X-MailRelay-End: 1\r\n"
+    )
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
         parameters = {"routes": arguments.routes, "queued": arguments.queued, "head": head.decode()}
         connection.execute(_FILL, parameters)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 _JOURNALS = Path("/proc/fs/jbd2")
 _SIZE = 8 << 30
-"""Octets of a made disk. All are written in advance: so no write has to find a place for its file."""
+"""Octets of a made disk. All are written in advance: no write has to find a place for its file."""
 _PIECE = bytes(16 << 20)
 _OCTETS_FOR_AN_INODE = "2048"
 """For a queue of a million messages, two files each."""
@@ -62,7 +62,7 @@ def described(directory: Path) -> str:
 
 
 def kind_of(mounts: str, number: str) -> str:
-    """Find the kind of the file system with a device number, MAJOR:MINOR, in proc(5)'s mountinfo."""
+    """Find the kind of the file system of a device number, MAJOR:MINOR (proc(5), mountinfo)."""
     for line in mounts.splitlines():
         mount, _, file_system = line.partition(" - ")
         if mount.split()[2:3] == [number]:

@@ -35,7 +35,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Give the smallest value that at least ``share`` (0 to 1) of all do not exceed: nearest rank."""
+    """Give the smallest value that ``share`` (0 to 1) of all values do not exceed: nearest rank."""
     if not values:
         raise ValueError("no values")
     if not 0 < share <= 1:

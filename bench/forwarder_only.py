@@ -1,6 +1,7 @@
 """The cost of the forwarder by itself: mail from memory to smtp-sink, no store in between.
 
-.venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20] [--profile]
+.venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20]
+    [--profile]
 """
 
 import argparse

@@ -23,7 +23,14 @@ class Load:
     def words(self) -> str:
         """Write it for a table."""
         sessions = f"{self.sessions} session{'s' if self.sessions > 1 else ''}"
-        return f"{size(self.octets)}, {sessions}, {'many messages' if self.keep else 'one message'} a session"
+        messages = "many messages" if self.keep else "one message"
+        return f"{size(self.octets)}, {sessions}, {messages} a session"
+
+    @property
+    def name(self) -> str:
+        """Write it for the name of a case."""
+        octets = size(self.octets).replace(" ", "")
+        return f"{octets}-{self.sessions}{'' if self.keep else '-one'}"
 
     def scaled(self, share: float) -> "Load":
         """Return the same with another number of messages, at least one for each session."""

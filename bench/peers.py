@@ -144,9 +144,11 @@ cat >in.$$ || exit 75
 MAIL_CONFIG=/etc/postfix /usr/sbin/sendmail -G -i "$@" <in.$$
 """
 UNSYNCED = """
-import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libeatmydata.so LANG=C
+import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LANG=C
+    LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libeatmydata.so
 """
-"""For main.cf: no sync is done, to fill a queue that is then measured without this (Debian's eatmydata)."""
+"""For main.cf: Postfix makes no sync (Debian's eatmydata). So it fills a queue fast, and is then
+measured without this."""
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
-"""The receiver on a disk whose flushes take a known time, so that schedules of flushes can be compared.
+"""The receiver on a disk whose flushes take a known time: a comparison of schedules of flushes.
 
-A real disk that others use as well takes 1 ms now and 20 ms then. ``bench.versus --disk`` starts this
-module in place of the receiver. Each sync is really done, then it waits as long as the played disk
-takes. Threads make the syncs. TREE/shared and TREE/services/receiver are the code that runs.
+A real disk that others use as well takes 1 ms now and 20 ms then. ``bench.versus --disk`` starts
+this module in place of the receiver. Each sync is really done, then it waits as long as the played
+disk takes. Threads make the syncs. TREE/shared and TREE/services/receiver are the code that runs.
 
 python -m bench.played_disk KIND:MILLISECONDS TREE [options of emailrelay-receiver]
 

@@ -1,6 +1,7 @@
-"""Messages sent one by one, and a next server that notes when each has come: one clock for both ends.
+"""Messages sent one by one, to a next server that notes when each comes: one clock for both ends.
 
-smtp-source and smtp-sink tell no times, so this is the harness's own; it does the same to every contestant.
+smtp-source and smtp-sink tell no times, so this is the harness's own. It does the same to every
+contestant.
 """
 
 import asyncio

@@ -142,7 +142,8 @@ def main() -> None:
     argv = ["--messages", str(arguments.messages), "--size", str(arguments.size)]
     argv += ["--place", arguments.place] if arguments.place else []
     print(
-        "| at once | checkout | sync | commits/s | CPU ms | settlements/s | CPU ms |\n|---|---|---|---|---|---|---|"
+        "| at once | checkout | sync | commits/s | CPU ms | settlements/s | CPU ms |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for at_once in arguments.at_once:
         costs: dict[tuple[Path, str], list[tuple[Cost, Cost]]] = {one: [] for one in contestants}

@@ -1,7 +1,7 @@
 """Are the syncs really there? The receiver under strace: ``python -m bench.syncs``.
 
-Every 250 for a message must come after syncs of the spool that began when all its content had come. Exit
-status 1 if one does not.
+Every 250 for a message must come after syncs of the spool that began when all its content had come.
+The exit status is 1 if one does not.
 """
 
 import argparse
@@ -16,7 +16,10 @@ from bench.case import Bench, Durability
 from bench.load import KIB, Load
 from bench.peers import ours
 
-_CALLS = "fsync,fdatasync,syncfs,io_submit,io_getevents,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,openat"
+_CALLS = (
+    "fsync,fdatasync,syncfs,io_submit,io_getevents,"
+    "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,openat"
+)
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?:-?\d+<(?P<path>[^>]*)>)?(?P<rest>.*)")
 _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>.* = (?P<result>-?\d+)")
 _SYNCS = ("fsync", "fdatasync", "syncfs")
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as made:
         directory = Path(made)
         trace = directory / "trace"
-        # Detached (-D), strace leaves our signals to the receiver; short strings, but whole replies.
+        # Detached (-D), strace leaves our signals to the receiver. It shows replies whole.
         strace = ["strace", "-D", "-f", "-y", "-s", "80", "-e", f"trace={_CALLS}", "-o", str(trace)]
         bench = Bench(directory=directory, durability=arguments.durability)
         with ours(bench, forward_to=None, wrapper=strace) as peer:
@@ -99,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{answer.message}: {', '.join(Path(path).name for path in answer.synced)}")
     syncs = sum(len(answer.synced) for answer in found) / max(1, len(found))
     print(
-        f"{len(found)} messages, {syncs:.1f} syncs each, {len(unsafe)} answered before they were safe"
+        f"{len(found)} messages, {syncs:.1f} syncs each, "
+        f"{len(unsafe)} answered before they were safe"
     )
     return 1 if unsafe or len(found) != arguments.messages else 0
 

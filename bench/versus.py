@@ -1,11 +1,12 @@
 """This checkout and another one, in turn: the ratios of each round, and their median.
 
-.venv/bin/python -m bench.versus TREE ['accept-*' ...] [--sessions 2 5 50] [--rounds 5] [--scale 0.3]
-    [--durability synced log] [--place DIRECTORY] [--disk journal:4]
+.venv/bin/python -m bench.versus TREE ['accept-*' ...] [--sessions 2 5 50] [--rounds 5]
+    [--scale 0.3] [--durability synced log] [--place DIRECTORY] [--disk journal:4]
 
 TREE is another checkout. It runs in this one's environment, so it needs the same dependencies.
-``--disk``: see ``bench.played_disk``; then only receivers can be compared. Without names of cases, the load is *accept* with 1, 2, 5,
-20, 50 and 100 sessions, with many messages a session and with one.
+``--disk``: see ``bench.played_disk``; then only receivers can be compared. Without names of cases,
+the load is *accept* with 1, 2, 5, 20, 50 and 100 sessions, with many messages a session and with
+one.
 """
 
 import argparse

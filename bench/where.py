@@ -1,8 +1,9 @@
 """The time of our services under a load: ``python -m bench.where relay --sessions 20``.
 
-Three looks at the same load, one after the other, since each costs time itself: how long each thread was on a CPU,
-waited for one, or slept (the kernel's schedstat); which system calls the CPU time went to (perf, of Debian's linux-perf);
-and below which Python functions (py-spy, of ``pip install --group bench``).
+Three looks at the same load, one after the other, since each costs time itself: how long each
+thread was on a CPU, waited for one, or slept (the kernel's schedstat); which system calls the CPU
+time went to (perf, of Debian's linux-perf); and below which Python functions
+(py-spy, of ``pip install --group bench``).
 """
 
 import argparse

@@ -212,7 +212,7 @@ class DatabaseServer:
         return self._create("template0", encoding)
 
     def database(self, directory: Path) -> str:
-        """Return the name of the database for a test's directory; made with our tables if missing."""
+        """Return the name of the database for a test's directory; make it if it is missing."""
         if directory not in self._named:
             if not self._template:
                 self._make_template()

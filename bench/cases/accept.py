@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.case import Bench, Case, Figures, Goal, Wanted
-from bench.load import KIB, MIB, Load, size, warm_up
+from bench.load import KIB, MIB, Load, warm_up
 from bench.machine import CPUS, cpu
 from bench.peers import HELD, Peer, ours, postfix
 
@@ -33,7 +33,7 @@ def _postfix(bench: Bench, load: Load) -> Figures:
 
 def _case(load: Load, *goals: Goal, short: float | None = None) -> Case:
     return Case(
-        name=f"accept-{size(load.octets).replace(' ', '')}-{load.sessions}{'' if load.keep else '-one'}",
+        name=f"accept-{load.name}",
         words=f"accept {load.words}",
         contestants={"ours": partial(_ours, load=load), "postfix": partial(_postfix, load=load)},
         goals=goals,

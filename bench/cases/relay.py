@@ -6,7 +6,7 @@ from functools import partial
 
 from bench.case import Bench, Bound, Case, Figures, Goal, Wanted
 from bench.cases.accept import CPU
-from bench.load import KIB, MIB, Load, size, warm_up
+from bench.load import KIB, MIB, Load, warm_up
 from bench.machine import CPUS, at_rest, cpu, forget_peaks, peak, pss
 from bench.peers import Peer, ours, postfix
 from bench.sinks import Sink, sink
@@ -58,7 +58,7 @@ def _postfix(bench: Bench, load: Load) -> Figures:
 
 def _case(load: Load, *goals: Goal, short: float) -> Case:
     return Case(
-        name=f"relay-{size(load.octets).replace(' ', '')}-{load.sessions}{'' if load.keep else '-one'}",
+        name=f"relay-{load.name}",
         words=f"relay {load.words}",
         contestants={"ours": partial(_ours, load=load), "postfix": partial(_postfix, load=load)},
         goals=goals,

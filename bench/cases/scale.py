@@ -48,7 +48,8 @@ def _routes(directory: Path, count: int, port: int) -> Path:
     path = directory / "routes.toml"
     path.write_text(
         "".join(
-            f'[[route]]\nname = "r{number}"\nrecipient = ["d{number}.invalid"]\nsmarthosts = ["127.0.0.1:{port}"]\n'
+            f'[[route]]\nname = "r{number}"\n'
+            f'recipient = ["d{number}.invalid"]\nsmarthosts = ["127.0.0.1:{port}"]\n'
             for number in range(count)
         )
     )

@@ -33,7 +33,8 @@ _MORE = {
         "Other names",
         (
             (
-                "Under the name sendmail it does the same; under the name mailq it shows the queue. "
+                "Under the name sendmail it does the same; "
+                "under the name mailq it shows the queue. "
                 "Under the name newaliases it does nothing, because the aliases are a setting."
             ),
         ),

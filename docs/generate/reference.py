@@ -1,5 +1,6 @@
 """The page ``docs/reference.md``: every setting of every service."""
 
+import textwrap
 from collections.abc import Iterator
 
 from docs.generate.settings import Group, Key, Setting, TableOfFile, all_groups, all_tables
@@ -12,9 +13,9 @@ _BEGIN = """\
 <!-- Made by `python -m docs.generate` from shared/emailrelay/config/; edit that. -->
 
 Almost every setting has three names: an option of the command line (`--spool-dir DIR`), a variable
-of the environment (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command
-line overrides the environment, the environment overrides the file, and the file overrides the
-default.
+of the environment (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The
+command line overrides the environment, the environment overrides the file, and the file overrides
+the default.
 
 The **settings file** is `/etc/emailrelay/emailrelay.toml`. One file serves all services and
 commands: each service reads its own keys and ignores those of the others.
@@ -35,10 +36,10 @@ error shows all problems at once, each with its place. `--check-config` makes th
 start, and tries all that the start needs ([settings.md](settings.md#check)). `--help` shows all
 options, and `--version` the version.
 
-**SIGHUP** makes a running service read all settings again. The new settings apply to new clients and
-to later messages; work in progress ends under the old ones. If anything is wrong, nothing changes,
-and the log lists every problem (`reload_refused`). Otherwise the log names the changed settings
-(`reloaded`), and those changed settings that are read at the start only, as marked below.
+**SIGHUP** makes a running service read all settings again. The new settings apply to new clients
+and to later messages; work in progress ends under the old ones. If anything is wrong, nothing
+changes, and the log lists every problem (`reload_refused`). Otherwise the log names the changed
+settings (`reloaded`), and those changed settings that are read at the start only, as marked below.
 """
 
 
@@ -57,7 +58,7 @@ def _entry(setting: Setting) -> str:
 
 
 def _lines(setting: Setting) -> Iterator[str]:
-    yield setting.text
+    yield _wrapped(setting.text)
     yield ""
     default = f"`{setting.default}`" if setting.default and " " not in setting.default else ""
     yield f"* default: {default or setting.default or 'none'}"
@@ -77,9 +78,17 @@ def _owners(setting: Setting | TableOfFile) -> str:
 def _table(table: TableOfFile) -> str:
     """Return the section of a table of the file; its keys have neither option nor variable."""
     keys = "".join(_key(key, table.heading) for key in table.keys)
-    return f"\n## `{table.heading}`\n\n{table.text} Used by: {_owners(table)}.\n{keys}"
+    text = f"{table.text} Used by: {_owners(table)}."
+    return f"\n## `{table.heading}`\n\n{_wrapped(text)}\n{keys}"
 
 
 def _key(key: Key, heading: str) -> str:
     default = f"* default: `{key.default}`\n" if key.default else ""
-    return f"\n### `{key.name}` in `{heading}`\n\n{key.text}\n\n{default}* example: `{key.name} = {key.sample}`\n"
+    title = f"### `{key.name}` in `{heading}`"
+    example = f"* example: `{key.name} = {key.sample}`"
+    return f"\n{title}\n\n{_wrapped(key.text)}\n\n{default}{example}\n"
+
+
+def _wrapped(text: str) -> str:
+    """Break prose into lines of at most 100 characters."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)

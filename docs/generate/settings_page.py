@@ -30,15 +30,17 @@ def settings_page(see_also: Sequence[str]) -> ManPage:
                 "Description",
                 (
                     (
-                        "All commands read this file if it exists; only emailrelay(1) has a file of "
-                        "its own. The file is TOML: one setting a line, as name = value; texts stand "
+                        "All commands read this file if it exists; "
+                        "only emailrelay(1) has a file of its own. "
+                        "The file is TOML: one setting a line, as name = value; texts stand "
                         "in quotes, and # begins a comment."
                     ),
                     (
-                        "One file serves all services: each reads its own settings and ignores those "
-                        "of the others. emailrelay-config(1) makes the file, checks it, and shows "
-                        "what is in force. After a change, a service reads it again at SIGHUP, except "
-                        "for the settings that say so."
+                        "One file serves all services: "
+                        "each reads its own settings and ignores those of the others. "
+                        "emailrelay-config(1) makes the file, checks it, and shows "
+                        "what is in force. After a change, a service reads it again at SIGHUP, "
+                        "except for the settings that say so."
                     ),
                 ),
             ),

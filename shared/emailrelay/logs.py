@@ -137,9 +137,9 @@ def line_reporter(
 ) -> Report:
     """Return a function that writes one line for each event to a descriptor and never raises.
 
-    ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is applied
-    before any log sees an event. Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
-    function: no line is divided between two writes.
+    ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is
+    applied before any log sees an event. Events below ``least`` cost nothing. Several threads, and
+    both sides of a fork, may use the function: no line is divided between two writes.
     """
     levels = list(Level)
     told = {level: level.value for level in levels[levels.index(least) :]}

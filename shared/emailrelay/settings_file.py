@@ -1,8 +1,8 @@
 """The settings file of all commands: where it is, and its keys.
 
-``--config`` goes before ``EMAILRELAY_CONFIG``, and that before the file that every command reads if it
-exists. An empty ``EMAILRELAY_CONFIG`` means no file at all. A program that sends mail reads the file
-too, so this module imports little.
+``--config`` takes precedence over ``EMAILRELAY_CONFIG``, and that over the file that every command
+reads if it exists. An empty ``EMAILRELAY_CONFIG`` means no file at all. A program that sends mail
+reads the file too, so this module imports little.
 """
 
 import os
@@ -31,7 +31,7 @@ class SettingsFile(NamedTuple):
     values: Mapping[str, object] = {}
 
     def place(self, name: str, *inside: str | int) -> str:
-        """Return where a key is: ``port in /etc/relay.toml, line 3``; ``inside``: see ``line_of``."""
+        """Return where a key is: ``port in relay.toml, line 3``; ``inside``: see ``line_of``."""
         from emailrelay.toml_text import line_of  # noqa: PLC0415 -- few programs need the line
 
         number = line_of(self.text, name, *inside)
@@ -54,7 +54,7 @@ def chosen(config: str | None, environ: Mapping[str, str]) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        # A directory that this user cannot enter. Going on without the settings could put mail into a
+        # This user cannot enter a directory. Going on without the settings could put mail into a
         # spool that no service looks at.
         return looked_at
     return looked_at

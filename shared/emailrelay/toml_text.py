@@ -9,7 +9,8 @@ _QUOTES = ('"""', "'''")
 
 def quoted(text: str) -> str:
     """Return a text in quotes (TOML 1.0, basic strings)."""
-    # Without ensure_ascii=False, JSON has surrogate pairs, which TOML forbids. It forbids a bare DEL too.
+    # Without ensure_ascii=False, JSON has surrogate pairs, which TOML forbids. TOML also forbids a
+    # bare DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

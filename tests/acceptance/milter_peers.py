@@ -59,7 +59,8 @@ def opendkim(folder: Path, key: Path) -> RunningMilter:
     socket, config = folder / "opendkim", folder / "opendkim.conf"
     config.write_text(
         f"Syslog no\nBackground no\nMode s\nDomain x.test\nSelector sel\nKeyFile {key}\n"
-        f"RequireSafeKeys no\nSocket local:{socket}\nCanonicalization relaxed/relaxed\nPidFile {folder}/opendkim.pid\n"
+        f"RequireSafeKeys no\nSocket local:{socket}\nCanonicalization relaxed/relaxed\n"
+        f"PidFile {folder}/opendkim.pid\n"
     )
     command: list[str | Path] = ["/usr/sbin/opendkim", "-f", "-x", config]
     return RunningMilter(Process("opendkim", command, folder), socket)

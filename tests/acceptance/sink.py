@@ -63,7 +63,7 @@ def record_of(sender: str, recipients: list[str], content: bytes, connection: st
 
 
 class Server:
-    """``refuse``: the reply to every RCPT instead of 250; ``pause``: seconds before each final 250."""
+    """``refuse``: the reply to every RCPT, not 250; ``pause``: seconds before each final 250."""
 
     def __init__(self, record: int, *, refuse: str, pause: float) -> None:
         self._record, self._refuse, self._pause = record, refuse, pause

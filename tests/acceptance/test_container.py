@@ -31,7 +31,9 @@ mount --bind "$RUNTIME" "$RUNTIME"
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mount -o remount,bind,ro /
-if touch "$SPOOL/../written" 2>/dev/null; then echo "the root file system is not read-only"; exit 1; fi
+if touch "$SPOOL/../written" 2>/dev/null; then
+    echo "the root file system is not read-only"; exit 1
+fi
 exec setpriv --reuid 10025 --regid 10025 --clear-groups --bounding-set=-all --inh-caps=-all \\
     --no-new-privs "$0" "$@"
 """

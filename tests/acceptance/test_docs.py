@@ -15,6 +15,7 @@ from tests.acceptance.relay import BIN, HANG, ROOT
 from emailrelay.classic import command_line, rules, services
 from emailrelay.config import SERVICES, Settings, read
 
+WIDTH = 100
 HOW_TO = ROOT / "docs" / "how-to"
 NOTIFY = "/opt/emailrelay/bin/emailrelay-notify"
 EXAMPLE = str(ROOT / "deploy" / "emailrelay.toml")
@@ -60,7 +61,7 @@ NOT_OURS = MappingProxyType(
         "--reuid": "setpriv",
     }
 )
-"""Options in the text of a page that no command of ours has, or not in this sense, with their owners."""
+"""The owners of options in the text of a page: no command of ours has these in this sense."""
 
 
 @cache
@@ -181,6 +182,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_has_lines_of_at_most_100_characters(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    prose = [line for line in text.splitlines() if not line.startswith("|")]
+    assert [line for line in prose if len(line) > WIDTH and can_be_broken(line)] == []
+
+
+def can_be_broken(line: str) -> bool:
+    """Return False for a line with a long address, or with long code, which stays in one piece."""
+    whole = re.sub(r"`[^`]*`", lambda code: "x" * len(code[0]), line)
+    return max(map(len, whole.split())) < WIDTH * 0.7
+
+
 def test_every_page_is_in_the_index_of_its_folder() -> None:
     """So each page can be reached from README, through the README of each folder."""
     missing = {
@@ -207,7 +221,8 @@ def test_every_settings_example_is_accepted(tmp_path: Path) -> None:
 
 OWNERS = frozenset({"root", "emailrelay", "adm", "nobody", "USER", "NAME"})
 _GIVEN = re.compile(
-    r"(?<![\w-])(?:chgrp|chown|--user|User|Group|RUN_AS|runuser -u|create 0\d+|-[og])[ =]+(?:-R )?([\w:]+)"
+    r"(?<![\w-])(?:chgrp|chown|--user|User|Group|RUN_AS|runuser -u|create 0\d+|-[og])"
+    r"[ =]+(?:-R )?([\w:]+)"
 )
 
 

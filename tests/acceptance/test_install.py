@@ -144,7 +144,10 @@ def test_second_set_up_of_this_machine_changes_nothing(directory: Path) -> None:
 
 def test_undo_leaves_no_trace_in_etc(directory: Path) -> None:
     saved = f"cp -a /etc {directory}/before\n"
-    differ = f"diff -r --no-dereference --exclude='*-' --exclude=ld.so.cache {directory}/before /etc && echo same\n"
+    differ = (
+        f"diff -r --no-dereference --exclude='*-' --exclude=ld.so.cache {directory}/before /etc "
+        "&& echo same\n"
+    )
     told = do(directory, saved, SET_UP, typed(SETUP, "--undo"), differ)
     assert told.endswith("same\n")
 

@@ -21,7 +21,8 @@ _JOURNALD = Path("/lib/systemd/systemd-journald")
 _IN_A_JOURNAL = """
 mount -t tmpfs none /run/systemd && mount -t tmpfs none /run/log || exit 77
 mkdir -p /run/systemd/journal /run/systemd/journald.conf.d
-printf '[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\n' > /run/systemd/journald.conf.d/test.conf
+printf '[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\n' \\
+    > /run/systemd/journald.conf.d/test.conf
 "$JOURNALD" & journald=$!
 until journalctl --sync 2> /dev/null; do kill -0 $journald || exit 77; sleep 0.05; done
 systemd-cat -t relay sh -c '

@@ -1,4 +1,4 @@
-"""A live queue moves into another store while services run and the move is killed again and again."""
+"""A live queue moves into another store; services run, and the move is killed again and again."""
 
 import os
 import random

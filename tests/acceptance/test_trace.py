@@ -177,7 +177,8 @@ def test_texts_of_strangers_are_printed_without_control_characters(relay: Relay)
     (envelope,) = relay.spool.glob("*.envelope")
     with envelope.open("ab") as journal:
         journal.write(
-            b'X-MailRelay-Attempt: {"at":1,"peer":"\\u001b[31mred\\u202e","trouble":"451 \\u0007"}\r\n'
+            b'X-MailRelay-Attempt: {"at":1,'
+            b'"peer":"\\u001b[31mred\\u202e","trouble":"451 \\u0007"}\r\n'
         )
     told = ask("bob", relay.spool).out
     assert "\x1b" not in told

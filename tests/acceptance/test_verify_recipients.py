@@ -106,8 +106,16 @@ def test_client_hears_postfix(relay: Relay) -> None:
     assert postfix.log.count(": connect from localhost") == 2
 
 
-CONNECT = "import sys; from emailrelay.store.chooser import recipient_sockets as at; at(sys.argv[1]).connected()"
-IMPOSTOR = "import signal, sys; from emailrelay.store.chooser import recipient_sockets as at\nwith at(sys.argv[1]).listening(): print(flush=True); signal.pause()"
+CONNECT = """
+import sys
+from emailrelay.store.chooser import recipient_sockets as at
+at(sys.argv[1]).connected()
+"""
+IMPOSTOR = """
+import signal, sys
+from emailrelay.store.chooser import recipient_sockets as at
+with at(sys.argv[1]).listening(): print(flush=True); signal.pause()
+"""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")

@@ -1,4 +1,4 @@
-"""A database with a fallback: a message is taken whatever its size, and is in one place in the end."""
+"""A database with a fallback takes a message of any size and has it in one place in the end."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -35,7 +35,7 @@ def _held(kind: type) -> int:
 async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by the last scan, one by later hints, one by a scan under way, none by the log's batches."""
+    """One from the last scan, one from later hints, one from a running scan; none from batches."""
     monkeypatch.setattr(hints, "_LOOK", 0.01)
     monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
     scans, scanned, read = 0, asyncio.Event(), scanning.read_stretches

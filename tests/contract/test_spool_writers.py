@@ -1,4 +1,4 @@
-"""The drafts of a living process stay, those of a dead one go, and one lock tells which is which."""
+"""The drafts of a living process stay, those of a dead one go: a lock tells which is which."""
 
 import fcntl
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Self
 
 @dataclass(slots=True)
 class DeafAddress:
-    """A ``with`` block: Linux drops the SYNs for a listening socket whose queue is full (listen(2))."""
+    """A ``with`` block: Linux drops SYNs for a listening socket whose queue is full (listen(2))."""
 
     host: str = "127.0.0.1"
     port: int = field(init=False, default=0)

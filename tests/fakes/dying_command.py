@@ -1,10 +1,11 @@
 """Runs a command again and again, each time killed one step later, then lets others do the rest.
 
-usage: dying_command.py notify|submit|bounce TEMPLATE DIRECTORY ARGUMENT...   (DIR stands for the copy)
+usage: dying_command.py notify|submit|bounce TEMPLATE DIRECTORY ARGUMENT...
+    (DIR stands for the copy)
 
 A step is a call that changes a disk. For copy number K, ``DIRECTORY/K``, the command died before
-its K-th step, and then another program used the spool. The last copy is that of a command that was not
-killed. Prints the number of copies.
+its K-th step, and then another program used the spool. The last copy is that of a command that was
+not killed. Prints the number of copies.
 """
 
 import asyncio

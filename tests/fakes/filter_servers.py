@@ -12,7 +12,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def serving(serve: Serve, place: Path | None = None) -> AsyncGenerator[str]:
-    """Serve on a free port of the loopback, or on a unix socket; gives the place as specs write it."""
+    """Serve on a free loopback port or a unix socket; give the place in the form of a spec."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -81,7 +81,7 @@ class LiveTokens(set[str]):
 
 @dataclass(slots=True)
 class OAuthServer:
-    """An ``async with`` block: inside it the server listens; ``ca`` is the file of its authority."""
+    """An ``async with`` block in which the server listens; ``ca`` is the file of its authority."""
 
     folder: Path
     clients: dict[str, Client] = field(default_factory=dict[str, Client])

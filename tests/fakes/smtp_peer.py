@@ -93,7 +93,7 @@ class SmtpPeer:
     path: Path | None = None
     keep_content: bool = True
     buffer: int = 1 << 20
-    """Octets that are taken from the client before the script reads them; the kernel's come on top."""
+    """Octets that are taken from the client before the script reads them, besides the kernel's."""
     host: str = "127.0.0.1"
     port: int = 0
     connections: int = 0

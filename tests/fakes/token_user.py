@@ -1,6 +1,7 @@
 """A process that needs a token: prints its token, or the reason why it gets none.
 
-usage: token_user.py SETTINGS SPOOL ACCOUNT [STEP]   (killed when about to do STEP with the new tokens)
+usage: token_user.py SETTINGS SPOOL ACCOUNT [STEP]
+    (killed when it is about to do STEP with the new tokens)
 """
 
 import asyncio

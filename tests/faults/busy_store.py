@@ -54,7 +54,7 @@ _AT_ONCE = Schedule(first=0.005, longest=0.01)
 _LARGE = 9 * 1024 * 1024
 """Octets; more than a draft has before its write-back begins."""
 _SMALL_SEGMENT = 5 * 512 * 1024
-"""Octets of a log's segments here, so that there are several: little more than the largest batch."""
+"""Octets of a log's segments: little more than the largest batch, so that there are several."""
 
 
 def entrance(mail: str) -> Stage:

@@ -47,7 +47,8 @@ class Doubts:
     most: int = 0
     """One for each connection of a forwarder that died."""
     named: Collection[str] | None = ()
-    """The queue ids that logs tell of as possible duplicates; None: after a power cut, which leaves no note."""
+    """The queue ids that logs report as possible duplicates; None after a power cut, which leaves
+    no note."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Two PostgreSQL servers, one of which takes mail and the other follows it, and fail-overs between them."""
+"""Two PostgreSQL servers, of which one takes mail and the other follows, and their fail-overs."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Services around a database under load, what is done to them, and what must have become of all mail."""
+"""Services around a loaded database, the faults, and what must have become of all mail."""
 
 import random
 from collections import Counter
@@ -87,7 +87,7 @@ class Course:
             load.start()
 
     def progress(self, least: int = 0) -> None:
-        """Wait for a few messages more, by chance for none: faults may follow each other closely."""
+        """Wait for a few more messages, or by chance for none: faults may come close together."""
         wanted = self._told() + max(least, self.chance.randrange(8))
         until(lambda: self._told() >= wanted, "mail is taken between two faults")
 

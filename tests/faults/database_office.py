@@ -1,4 +1,4 @@
-"""Receiver, filterd and forwarder whose queue is a database behind a proxy, and a client and a sink."""
+"""Receiver, filterd and forwarder with a database behind a proxy, and a client and a sink."""
 
 import smtplib
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""A proxy before a database, in a thread of its own: connections are lost, refused and counted there."""
+"""A proxy before a database, in its own thread: it loses, refuses and counts connections."""
 
 import asyncio
 import threading

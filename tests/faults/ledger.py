@@ -64,7 +64,8 @@ class Ledger:
     def __str__(self) -> str:
         both = len(self.failed & self.delivered.keys())
         return (
-            f"{len(self.accepted)} accepted = {len(self.ended - self.failed - self.abandoned)} delivered"
+            f"{len(self.accepted)} accepted"
+            f" = {len(self.ended - self.failed - self.abandoned)} delivered"
             f" + {len(self.failed)} failed ({both} of them delivered to some)"
             f" + {len(self.abandoned)} dropped by a filter + {len(self.queued)} queued"
         )

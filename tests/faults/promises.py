@@ -40,7 +40,8 @@ class Promises:
     """The recipients, by queue id, that have the message for certain."""
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
     in_doubt: int = 0
-    """Recipients of whose delivery a power cut may have taken the record: each may come with a copy of its own."""
+    """Recipients of whose delivery a power cut may have taken the record. Each may come with a copy
+    of its own."""
     again: list[str] = field(default_factory=list[str])
     """Messages that were sent although they had certainly been sent before."""
     trouble: list[str] = field(default_factory=list[str])

@@ -1,4 +1,4 @@
-"""One relay, and a server that misbehaves in its own way for each message: every verdict is right."""
+"""One relay, and a server that misbehaves in a new way for each message: each verdict is right."""
 
 import asyncio
 import itertools
@@ -32,7 +32,8 @@ TROUBLES: Mapping[str, Act] = {
 STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT")
 ABOUT_THE_MAIL = {"MAIL", "RCPT", "DATA", "DOT"}
 LARGE = CONTENT + (b"x" * 998 + b"\r\n") * 20_000
-"""More than the kernel takes without the peer: else a trouble amid the content would answer the dot."""
+"""More than the kernel takes without the peer. With less, a fault amid the content would become the
+answer to the dot."""
 CODES = ("250", "451", "550")
 PATIENCE = ("--response-timeout", "4", "--prompt-timeout", "4", "--retry-first", "0.2")
 AGAIN = ("--retry-longest", "1", "--connections-per-route", "50")

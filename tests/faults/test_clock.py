@@ -35,7 +35,7 @@ class Clock:
         }
 
     def jump(self, by: str) -> None:
-        """Set the time of day, from the true one; whole or not at all, as it is read at each call."""
+        """Set the time of day, relative to the true one; atomically, since each call reads it."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{by}\n")
         new.rename(self._file)

@@ -38,7 +38,8 @@ def test_many_forwarders_and_a_vandal_deliver_each_message_once(
     shares = [len(forwarder.events("delivered")) for forwarder in forwarders]
     report.figure(
         f"{MESSAGES} messages, {FORWARDERS} forwarders",
-        f"{len(sink.arrivals())} arrivals, {interference.actions} actions of the interference, {len(locks)} locks left;"
+        f"{len(sink.arrivals())} arrivals, {interference.actions} actions of the interference,"
+        f" {len(locks)} locks left;"
         f" shares {sorted(shares)}",
     )
     assert sum(shares) == MESSAGES

@@ -1,4 +1,4 @@
-"""The connection breaks at each message of the protocol: what the store has said is true all the same."""
+"""The connection breaks at each message of the protocol: what the store has said stays true."""
 
 import itertools
 import random

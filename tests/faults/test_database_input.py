@@ -1,4 +1,4 @@
-"""A database that cannot be used as it is: one line that says what to do, and no secret anywhere."""
+"""An unusable database: one line says what to do, and no secret is shown anywhere."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def server() -> Iterator[DatabaseServer]:
 
 
 def said(url: str, directory: Path) -> tuple[int, str]:
-    """Start each service and the tool with a URL; return their status and their line, all the same."""
+    """Start each service and the tool with a URL; return their status and line, which are equal."""
     found = set[tuple[int, str]]()
     for command in (
         ["emailrelay-receiver", "--port", "0"],

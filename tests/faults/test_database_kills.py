@@ -1,4 +1,4 @@
-"""Services killed at random, and databases that fail over, under load: nothing is lost or stranded."""
+"""Random kills of services and fail-overs of databases, under load: nothing is lost or stranded."""
 
 import os
 import random

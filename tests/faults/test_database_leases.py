@@ -1,4 +1,4 @@
-"""A lease that ends while the final dot is sent: the message may come twice, and the log names it."""
+"""A lease ends while the final dot is sent: the message may come twice, and the log names it."""
 
 import signal
 from collections.abc import Iterator

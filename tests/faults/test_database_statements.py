@@ -1,4 +1,4 @@
-"""Each service dies at every statement of a message's life, and each connection breaks at every message."""
+"""A service dies at every statement of a message's life; a connection breaks at every message."""
 
 import contextlib
 import os

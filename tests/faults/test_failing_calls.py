@@ -124,7 +124,7 @@ def met_or_passed(trio: Trio, trace: Trace, session: Session) -> None:
 def fail_behind_the_receiver(
     trio: Trio, victim: Service, failing: Iterable[tuple[Call, str]], calls: str = tracing.CALLS
 ) -> Outcome:
-    """Let calls of filterd or a forwarder fail, one with each message; another message follows each."""
+    """Let calls of filterd or a forwarder fail, one a message; another message follows each."""
     outcome = Outcome()
     for call, error in failing:
         outcome.tried += 1

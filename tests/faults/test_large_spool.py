@@ -41,7 +41,8 @@ def test_new_mail_passes_a_million_that_waits(relay: Relay, report: Report) -> N
     most = _until_steady(forwarder)
     report.figure(
         f"{WAITING} messages that wait",
-        f"both services ready after {started:.1f} s, {NEW} new messages delivered after {passed:.1f} s;"
+        f"both services ready after {started:.1f} s,"
+        f" {NEW} new messages delivered after {passed:.1f} s;"
         f" forwarder first {first}, then {most}; receiver {Gauge.of(receiver.pid)}",
     )
     assert most.peak <= first.resident + ONCE + WAITING * EACH

@@ -169,7 +169,8 @@ class Course:
         twice = len(arrivals) - len({arrival.id for arrival in arrivals})
         self.report.figure(
             f"kills, clients wait until {self.ack}",
-            f"{done} {killing.killed}; {self.told} answered 250, all arrived whole; {twice} twice, all named",
+            f"{done} {killing.killed}; {self.told} answered 250, all arrived whole; "
+            f"{twice} twice, all named",
         )
 
 

@@ -41,11 +41,13 @@ A_ROUND = 10
 EARLY = 0.3
 """The share of cuts that come while a store is opened, or has only just been."""
 UNSEEN = 0.25
-"""The share of cuts behind which the next process finds the spool as it is, and may be cut off as it recovers it."""
+"""The share of cuts after which the next process finds the spool as it is, and may be cut off as it
+recovers it."""
 MOST_NEWS = 60
 """Pieces of news before a cut."""
 OPENING, WORKING = 0.03, 0.005
-"""Seconds from the last of them to the cut at most; what is recovered takes longer than what is done for a message."""
+"""The most seconds from the last of them to the cut. Recovering takes longer than the work for a
+message."""
 
 
 class Office:

@@ -1,4 +1,4 @@
-"""Receiver, filterd and forwarder with a filter that edits, a client and a sink, around one spool."""
+"""Receiver, a filterd that edits, forwarder, a client and a sink, around one spool."""
 
 import contextlib
 import smtplib

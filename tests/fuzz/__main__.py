@@ -48,7 +48,8 @@ def main() -> int:
     codes = ", ".join(f"{n} x {code}" for code, n in sorted(rounds.fuzz.codes.items()))
     fuzz = rounds.fuzz
     sys.stdout.write(
-        f"\nthe receiver stood {fuzz.inputs} inputs and took {fuzz.messages} messages\nit said {codes}\n"
+        f"\nthe receiver stood {fuzz.inputs} inputs and took {fuzz.messages} messages\n"
+        f"it said {codes}\n"
     )
     return 0
 

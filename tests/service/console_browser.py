@@ -15,7 +15,13 @@ from urllib.parse import urlencode
 
 from tests.acceptance.relay import free_port, until
 
-USERS = "server plain ann secret operator\nserver plain vic secret viewer\nserver plain api key api-operator\nserver plain look key api-viewer\nserver plain smtp secret\n"
+USERS = """\
+server plain ann secret operator
+server plain vic secret viewer
+server plain api key api-operator
+server plain look key api-viewer
+server plain smtp secret
+"""
 HANG = 60.0
 _FIELD = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)">')
 

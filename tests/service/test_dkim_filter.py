@@ -239,7 +239,10 @@ async def test_example_of_the_page_does_what_it_says(desk: Desk, tmp_path: Path)
             "line 4.*letters",
         ),
         (
-            '[[dkim]]\nname = "k"\ndomain = "a.bc"\nselector = "s"\nkey_file = "k"\nheaders = ["to"]',
+            (
+                '[[dkim]]\nname = "k"\ndomain = "a.bc"\nselector = "s"\nkey_file = "k"\n'
+                'headers = ["to"]'
+            ),
             "line 6.*must have from",
         ),
     ],

@@ -37,7 +37,7 @@ class Scene:
     async def send(
         self, *more: str, to: str = "to@there.test", server: str = "", account: str = ""
     ) -> tuple[Settlement, Office]:
-        """Send one message; ``more`` are flags, ``server`` and ``account`` stand in its envelope."""
+        """Send one message. ``more`` are flags; ``server`` and ``account`` go into its envelope."""
         settings = self.settings(*more)
         bearer = Bearer(settings.account, SpoolTokens(str(self.folder)), report=lambda _event: None)
         office = Office(

@@ -152,7 +152,8 @@ async def test_filter_cannot_have_the_password_sent_to_another_server(
         elsewhere = tmp_path / "filter"
         elsewhere.write_text(
             "#!/bin/sh\n"
-            f"sed -i 's/^X-MailRelay-ForwardToAddress: .*/X-MailRelay-ForwardToAddress: {other.address}\\r/'"
+            "sed -i 's/^X-MailRelay-ForwardToAddress: .*/"
+            f"X-MailRelay-ForwardToAddress: {other.address}\\r/'"
             ' "$2"\n'
         )
         elsewhere.chmod(0o755)

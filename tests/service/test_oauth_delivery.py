@@ -50,7 +50,10 @@ class Post:
 
     def command(self, *more: str) -> tuple[str, ...]:
         """Give the command of a forwarder, and write its settings."""
-        route = f'[[route]]\nname = "all"\nsmarthosts = ["127.0.0.1:{self.peer.port}"]\naccount = "office"\n'
+        route = (
+            '[[route]]\nname = "all"\n'
+            f'smarthosts = ["127.0.0.1:{self.peer.port}"]\naccount = "office"\n'
+        )
         config = self.desk.folder / "forwarder.toml"
         config.write_text(
             f'client_tls_verify = "{self._authority.path}"\nlog_format = "json"\n'

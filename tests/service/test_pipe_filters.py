@@ -1,4 +1,4 @@
-"""Programs that stay running: real programs in sh and Python, their ends, and their replacements."""
+"""Programs that stay running: real programs in sh and Python, their exits and replacements."""
 
 import asyncio
 import os

@@ -57,7 +57,9 @@ def test_list_looks_as_printed() -> None:
             pending=(bob, others[0]),
             attempts=5,
             next_attempt=NOW + 720,
-            last_reply="451 4.7.1 <bob@example.org>: Recipient address rejected: Greylisted for 297 s",
+            last_reply=(
+                "451 4.7.1 <bob@example.org>: Recipient address rejected: Greylisted for 297 s"
+            ),
         ),
         QueueRow(
             id=QueueId("1795354680112.31240253585.9"),

@@ -49,7 +49,10 @@ def test_the_route_is_told_with_all_that_it_means(
         "  sender       <ann@public.test>",
         "  connections  at most 2 over all processes",
         "  messages     at most 30 in 60 s over all processes",
-        "  retries      after 60 s, each pause 2 times the one before, at most 3600 s; given up after 1 days",
+        (
+            "  retries      after 60 s, each pause 2 times the one before, "
+            "at most 3600 s; given up after 1 days"
+        ),
     ]
 
 

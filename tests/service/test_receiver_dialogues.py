@@ -1,8 +1,8 @@
 """Dialogues from text files, with a real receiver over a socket.
 
-A line ``-> X`` sends X with CRLF (``\\r`` in it is a bare CR), ``<- X`` expects a line that matches the
-expression X, or the end of the connection (``EOF``), ``<= CODE`` expects a reply with any number of
-lines, and ``mail N`` counts the messages at the end.
+A line ``-> X`` sends X with CRLF (``\\r`` in it is a bare CR), ``<- X`` expects a line that matches
+the expression X, or the end of the connection (``EOF``), ``<= CODE`` expects a reply with any
+number of lines, and ``mail N`` counts the messages at the end.
 """
 
 import asyncio

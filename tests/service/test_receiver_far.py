@@ -1,4 +1,4 @@
-"""Clients of other hosts, at an address that is not loopback, in a network namespace of their own."""
+"""Clients of other hosts, at an address that is not loopback, in their own network namespace."""
 
 import json
 import shutil

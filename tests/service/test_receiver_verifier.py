@@ -116,7 +116,10 @@ async def test_the_connection_is_dropped_when_a_program_wants_that(tmp_path: Pat
 
 
 async def test_vrfy_tells_what_the_verifier_knows(tmp_path: Path) -> None:
-    script = 'test "$2" = "" || exit 9\ncase "$1" in l*) echo Full Name; echo box; exit 0;; r*) exit 1;; esac; exit 2'
+    script = (
+        'test "$2" = "" || exit 9\n'
+        'case "$1" in l*) echo Full Name; echo box; exit 0;; r*) exit 1;; esac; exit 2'
+    )
     async with (
         receiving(settings(program(tmp_path, script))) as running,
         running.client() as peer,

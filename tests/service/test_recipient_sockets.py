@@ -1,4 +1,4 @@
-"""The sockets between receiver and forwarder for questions about recipients, and what they carry."""
+"""The sockets between receiver and forwarder: who can use them, and which questions they carry."""
 
 import asyncio
 import contextlib
@@ -130,7 +130,7 @@ async def test_link_or_strange_socket_is_no_forwarder(tmp_path: Path) -> None:
         (tmp_path / "foreign").rename(folder / "2.foreign")
         sockets.connected().close()
         if os.geteuid() == 0:
-            # A socket with another owner than its listener; then one of a stranger, in a sticky spool.
+            # A socket with another owner than its listener, then a stranger's in a sticky spool.
             os.chown(folder / "2.foreign", 65534, 65534)
             with pytest.raises(PermissionError, match="listens at the socket"):
                 sockets.connected()

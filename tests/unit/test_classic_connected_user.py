@@ -8,9 +8,18 @@ from emailrelay.classic.connected_user import owner
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the table is of such a machine")
 
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-OURS = "   0: 0100007F:0A1E 0100007F:D5C2 01 00000000:00000000 00:00000000 00000000     1        0 71 1"
-THEIRS = "   1: 0100007F:D5C2 0100007F:0A1E 01 00000000:00000000 00:00000000 00000000  1000        0 72 1"
+HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"
+    "   uid  timeout inode"
+)
+OURS = (
+    "   0: 0100007F:0A1E 0100007F:D5C2 01 00000000:00000000 00:00000000 00000000"
+    "     1        0 71 1"
+)
+THEIRS = (
+    "   1: 0100007F:D5C2 0100007F:0A1E 01 00000000:00000000 00:00000000 00000000"
+    "  1000        0 72 1"
+)
 CLOSED = (
     "   1: 0100007F:D5C2 0100007F:0A1E 05 00000000:00000000 03:00001770 00000000     0        0 0 3"
 )

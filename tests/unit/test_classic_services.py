@@ -181,7 +181,10 @@ def test_the_versions_of_tls_count_on_both_sides() -> None:
 
 
 def test_the_services_take_the_flags_that_they_are_given() -> None:
-    line = "-d -r -z exit:0 -W 3 -A -M 7 -Z=-dsn -c=-size --idle-timeout 9 -D me -o h:25 -O 1 -6 ::1 -U 1 -T 2 -w 3"
+    line = (
+        "-d -r -z exit:0 -W 3 -A -M 7 -Z=-dsn -c=-size --idle-timeout 9 -D me -o h:25 -O 1 -6 ::1 "
+        "-U 1 -T 2 -w 3"
+    )
     assert complaints(line) == []
 
 

@@ -176,16 +176,39 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
     [
         (
             SessionStep.AUTH,
-            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant",
+            (
+                "535 5.7.139 Authentication unsuccessful, "
+                "SmtpClientAuthentication is disabled for the Tenant"
+            ),
             "587",
             "xoauth2",
         ),
-        (SessionStep.AUTH, "534 5.7.9 Application-specific password required.", "587", "app password"),
-        (SessionStep.AUTH, "535 5.7.8 Username and Password not accepted", "587", "user and password"),
+        (
+            SessionStep.AUTH,
+            "534 5.7.9 Application-specific password required.",
+            "587",
+            "app password",
+        ),
+        (
+            SessionStep.AUTH,
+            "535 5.7.8 Username and Password not accepted",
+            "587",
+            "user and password",
+        ),
         (SessionStep.MAIL, "530 5.7.0 Must issue a STARTTLS command first", "587", "client-tls"),
-        (SessionStep.MAIL, "530 5.7.57 Client not authenticated to send mail", "587", "client-auth"),
+        (
+            SessionStep.MAIL,
+            "530 5.7.57 Client not authenticated to send mail",
+            "587",
+            "client-auth",
+        ),
         (SessionStep.MAIL, "530 5.7.1 Authentication required", "587", "client-auth"),
-        (SessionStep.RCPT, "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "587", "SendAs"),
+        (
+            SessionStep.RCPT,
+            "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+            "587",
+            "SendAs",
+        ),
         (SessionStep.RCPT, "554 5.7.1 <x@y>: Relay access denied", "25", "login"),
         (
             SessionStep.DATA,
@@ -193,14 +216,34 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
             "587",
             "Amazon SES",
         ),
-        (SessionStep.RCPT, "550 5.7.1 Service unavailable, Client host blocked using Spamhaus", "25", "smarthost"),
-        (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:25 does not answer within 40 s", "25", "port 25"),
-        (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
+        (
+            SessionStep.RCPT,
+            "550 5.7.1 Service unavailable, Client host blocked using Spamhaus",
+            "25",
+            "smarthost",
+        ),
+        (
+            SessionStep.CONNECT,
+            "451 4.4.1 192.0.2.1:25 does not answer within 40 s",
+            "25",
+            "port 25",
+        ),
+        (
+            SessionStep.CONNECT,
+            "451 4.4.1 192.0.2.1:587 does not answer within 40 s",
+            "587",
+            "firewall",
+        ),
         (SessionStep.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
-        (SessionStep.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
+        (
+            SessionStep.TLS,
+            "454 4.7.5 the server's certificate cannot be trusted: certificate has expired",
+            "587",
+            "renew",
+        ),
         (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "retried automatically"),
     ],
-)  # fmt: skip
+)
 def test_frequent_answers_have_their_remedy(
     step: SessionStep, reply: str, port: str, advice: str
 ) -> None:

@@ -17,7 +17,8 @@ from emailrelay.errors import ConfigError
 _ROOT = Path(__file__).parents[2]
 _MADE = made_pages()
 _EXCLUDING = re.compile(
-    r"\[\[account\]\] 1 \('\w+'\) in \S+, line \d+(, oauth2)?: |server_tls_verify in \S+, line \d+: .* needs a way to encrypt"
+    r"\[\[account\]\] 1 \('\w+'\) in \S+, line \d+(, oauth2)?: "
+    r"|server_tls_verify in \S+, line \d+: .* needs a way to encrypt"
 )
 
 

@@ -31,8 +31,14 @@ from emailrelay.queue.reply_group import reply_group
         (
             "421 4.7.0 […] Our system has detected an unusual rate of mail. … - gsmtp",
             [
-                "421 4.7.0 [192.0.2.1 15] Our system has detected an unusual rate of mail. d2e1a72fcca58-7a1b2c3d4e5si1234567b3a.123 - gsmtp",
-                "421 4.7.0 [2001:db8::1 4] Our system has detected an unusual rate of mail. 98e67ed59e1d1-3b1c2d.9 - gsmtp",
+                (
+                    "421 4.7.0 [192.0.2.1 15] Our system has detected an unusual rate of mail. "
+                    "d2e1a72fcca58-7a1b2c3d4e5si1234567b3a.123 - gsmtp"
+                ),
+                (
+                    "421 4.7.0 [2001:db8::1 4] Our system has detected an unusual rate of mail. "
+                    "98e67ed59e1d1-3b1c2d.9 - gsmtp"
+                ),
             ],
         ),
         (

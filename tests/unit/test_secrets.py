@@ -98,7 +98,8 @@ def test_old_words_and_codings_are_read() -> None:
     coded = base64.b64encode(b"p w").decode()
     parsed = parse(
         f"# old\n\nCLIENT login me+2B pass+20word\nserver LOGIN joe se=cret\n"
-        f"server CRAM-MD5 ann {md5}\nserver cram-md5 bob open\nclient plain:b am9l {coded} two\n".encode()
+        f"server CRAM-MD5 ann {md5}\nserver cram-md5 bob open\n"
+        f"client plain:b am9l {coded} two\n".encode()
     )
     assert not parsed.problems
     first, second = parsed.accounts

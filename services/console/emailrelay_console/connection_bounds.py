@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST = 200
 """Connections at a time; a further one ends the oldest that waits for a request."""
 _REQUEST = 15.0
-"""The most seconds from the first octet of a request, or from the connection, to its last header."""
+"""The most seconds until a request's last header, from its first octet or the connection."""
 _STALLED = 60.0
 """The most seconds for which a client takes nothing of an answer."""
 

@@ -45,7 +45,7 @@ class RecipientAnswers:
         self._ending = False
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Answer until cancelled. ``ready`` is called when the socket is there, or cannot be made."""
+        """Answer until cancelled. Call ``ready`` when the socket is there, or cannot be made."""
         try:
             while True:
                 with ExitStack() as stack:

@@ -7,12 +7,10 @@ from functools import partial
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
 from emailrelay.errors import ConfigError
-from emailrelay.events.service import Listening
-from emailrelay.listening import CannotListen, Listeners, written
+from emailrelay.listening import Listeners, written
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
-from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.quick_chooser import view_at
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_monitor.check import check, startable
@@ -25,32 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problems := [finding.text for finding in startable(settings)]:
         return print_errors(settings.program, *problems, status=os.EX_CONFIG)
     report = service.reporter(settings)
-    listeners = Listeners()
-    try:
-        listeners.open(settings.monitor_interface, settings.monitor_port)
-    except CannotListen as error:
-        lines = str(error).splitlines()
-        return print_errors(settings.program, *lines, status=os.EX_UNAVAILABLE)
-
-    def tell_addresses() -> None:
-        for opened in listeners.sockets:
-            report(Listening(service=settings.service, address=written(opened)))
-
-    async def work(signals: Signals, _hints: HintChannel | None) -> int:
-        return await _serve(settings, listeners, signals)
-
-    try:
-        return service.run(
-            settings.service,
-            work,
-            workers=1,
-            report=report,
-            store=settings.store_place,
-            live=LiveSettings(settings, argv, report=report),
-            also_ready=tell_addresses,
-        )
-    finally:
-        listeners.close()
+    return service.run_listening(
+        settings,
+        settings.monitor_interface,
+        settings.monitor_port,
+        partial(_serve, settings),
+        report=report,
+        live=LiveSettings(settings, argv, report=report),
+        store=settings.store_place,
+    )
 
 
 async def _serve(settings: MonitorSettings, listeners: Listeners, signals: Signals) -> int:

@@ -12,14 +12,12 @@ from emailrelay.config import ReceiverSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events.event import Report
-from emailrelay.events.service import Listening
 from emailrelay.events.store import StoreTrouble
-from emailrelay.listening import CannotListen, Listeners, written
+from emailrelay.listening import Listeners
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
-from emailrelay.store.hint_channel import HintChannel
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.context import make_context
@@ -38,36 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check_files, report=report))
     _allow_many_connections()
-    listeners = Listeners()
     try:
         _check_files(settings, report=report)
-        listeners.open(settings.interface, settings.port)
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
-    except CannotListen as error:
-        lines = str(error).splitlines()
-        return print_errors(settings.program, *lines, status=os.EX_UNAVAILABLE)
-
-    def tell_addresses() -> None:
-        for opened in listeners.sockets:
-            report(Listening(service=settings.service, address=written(opened)))
-
-    async def work(signals: Signals, _hints: HintChannel | None) -> int:
-        return await _serve(live, listeners, signals, report)
-
-    try:
-        return service.run(
-            settings.service,
-            work,
-            workers=settings.workers,
-            report=report,
-            runtime_dir=settings.runtime_dir,
-            store=settings.store_fallback or settings.store_place,
-            live=live,
-            also_ready=tell_addresses,
-        )
-    finally:
-        listeners.close()
+    return service.run_listening(
+        settings,
+        settings.interface,
+        settings.port,
+        lambda listeners, signals: _serve(live, listeners, signals, report),
+        report=report,
+        live=live,
+        store=settings.store_fallback or settings.store_place,
+        workers=settings.workers,
+        runtime_dir=settings.runtime_dir,
+    )
 
 
 def _check_files(settings: ReceiverSettings, *, report: Report) -> None:

@@ -25,8 +25,8 @@ from emailrelay.reply import Reply
 LARGEST_RETURN = 64 * 1024
 """The most octets of the original that are returned."""
 MOST_NAMED = 1000
-"""Recipients that a notice names. Of further ones it has the number: servers refuse a notice of many
-megabytes, and it would keep a forwarder busy for minutes."""
+"""The most recipients that a notice names. It only counts the others: servers refuse a notice of
+many megabytes, and it would keep a forwarder busy for minutes."""
 _LONGEST_LINE = 998
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 _MESSAGE_ID = re.compile(

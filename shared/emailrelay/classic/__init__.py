@@ -1,1 +1,1 @@
-"""The historical ``emailrelay`` command: its options and process contract, with the three services."""
+"""The historical ``emailrelay`` command: its options, its process contract, the three services."""

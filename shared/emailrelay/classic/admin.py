@@ -32,7 +32,10 @@ class Admin:
     """Writes to the log."""
 
     async def answer(self, line: str, *, trusted: bool) -> AnswerLines:
-        """Obey one line; yield the lines of the answer. A user who is not ``trusted`` can only look."""
+        """Obey one line; yield the lines of the answer.
+
+        A user who is not ``trusted`` can only look.
+        """
         words = tuple(line.lower().split())
         command = _COMMANDS.get(words)
         if command is None:

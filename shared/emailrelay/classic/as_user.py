@@ -1,7 +1,8 @@
 """File work of root for the user that it will become, safe from attacks by this user.
 
 With the user's rights, the kernel allows only what the user could do anyway. If these rights do not
-suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot redirect.
+suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot
+redirect.
 """
 
 import errno
@@ -21,7 +22,7 @@ _MOST_LINKS = 40
 
 
 def act(path: str, run_as: Identity | None, do: Callable[[str], _T]) -> _T:
-    """Return ``do(path)``, called as ``run_as``, or as root at a path that ``run_as`` cannot change.
+    """Return ``do(path)``, called as ``run_as``, or as root if ``run_as`` cannot change the path.
 
     Without ``run_as``, and in a process that is not root, it calls ``do`` as it is.
 
@@ -41,7 +42,7 @@ def act(path: str, run_as: Identity | None, do: Callable[[str], _T]) -> _T:
 
 @contextmanager
 def acting_as(run_as: Identity) -> Generator[None]:
-    """Take the rights of this user, and root's again at the end; only for a process with one thread."""
+    """Take the rights of this user, then root's again; only for a process with one thread."""
     group, groups = os.getegid(), os.getgroups()
     try:
         os.setgroups(run_as.groups)

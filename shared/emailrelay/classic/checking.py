@@ -1,4 +1,4 @@
-"""``--check-config``: each service checks its settings and files, as the user that it would run as."""
+"""``--check-config``: each service checks its settings and files, as the user that will run it."""
 
 import subprocess
 import sys

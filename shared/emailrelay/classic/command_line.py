@@ -80,7 +80,8 @@ def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[GivenOp
     files = list(_read_words(argv, line))
     if len(files) > 1:
         line.problems.append(
-            f"{' '.join(files)}: unexpected; only one configuration file can be given, as the last word"
+            f"{' '.join(files)}: unexpected; "
+            "only one configuration file can be given, as the last word"
         )
     given = dict(line.given)
     if len(files) == 1:

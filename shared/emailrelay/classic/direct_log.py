@@ -1,7 +1,7 @@
 """The log file that a service writes directly, so that a line is there before the SMTP reply.
 
-The command opens the file, and the service inherits it. At SIGHUP or on the next day the command may
-open another one; the service notices this by the file's name.
+The command opens the file, and the service inherits it. At SIGHUP or on the next day the command
+may open another one; the service notices this by the file's name.
 """
 
 import json
@@ -32,7 +32,7 @@ def use(argument: str) -> None:
 
 
 class DirectLog:
-    """The file in a service. Trouble with it never stops mail: a line that cannot be written is lost."""
+    """The file in a service. A line that cannot be written is lost; this never stops mail."""
 
     def __init__(self, log: InheritedLog) -> None:
         self._descriptor, self._options = log

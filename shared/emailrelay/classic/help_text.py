@@ -14,8 +14,8 @@ _NOTES = (
         "--filter B. Flags can stand together (-rl); --log=no turns one off."
     ),
     (
-        "The configuration file has one option per line, without dashes: name value, or name=value. "
-        "A # begins a comment line."
+        "The configuration file has one option per line, without dashes: "
+        "name value, or name=value. A # begins a comment line."
     ),
 )
 _FILE = HelpEntry(("config-file",), "A file with options; not the settings file of the services.")

@@ -27,7 +27,8 @@ def find(name: str) -> Identity:
 
 def become(identity: Identity) -> None:
     """Become this user for good, also in programs that this process runs."""
-    give_up_new_privileges()  # first: it imports a module, and the user may have no access to Python
+    # First: this call imports a module, and the user may have no access to Python.
+    give_up_new_privileges()
     os.setgroups(identity.groups)
     os.setresgid(identity.group, identity.group, identity.group)
     os.setresuid(identity.user, identity.user, identity.user)

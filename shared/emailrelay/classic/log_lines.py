@@ -53,7 +53,7 @@ TEXTS = MappingProxyType(
         "left_out": "{lines} more like this one within a minute: {reason}",
         "vanished": "{client} connected and went away without a word",
         "logged_in": "{client} logged in with {mechanism} as {user}",
-        # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
+        # The address comes first: deploy/fail2ban looks for it. Text from the client comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",
         "secrets_trouble": "the accounts stay as they are: {reason}",
         "accept_trouble": "cannot accept connections: {reason}",

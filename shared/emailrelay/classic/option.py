@@ -1,4 +1,4 @@
-"""One option of the historical command: its own description, or that of a setting of the services."""
+"""One option of the historical command, with its own description or that of a service's setting."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -72,7 +72,7 @@ class Option:
 
     @property
     def text(self) -> str:
-        """Return its description. To read that of a setting takes a while, so only the help does it."""
+        """Return its description. Reading that of a setting takes long: only the help does it."""
         if self.own_text:
             return self.own_text
         service = _service_with(self.setting)

@@ -6,8 +6,8 @@ from emailrelay.classic.option import Option, OptionGroup, OptionKind, OptionUse
 from emailrelay.terminal.common_options import HELP, VERSION
 
 _Row = tuple[str] | tuple[str, str, str, str]
-"""The name, letter and ``*`` for a common option, then for an option that is no setting of the services:
-the word for its value, its default and its description."""
+"""The name, letter and ``*`` for a common option. An option that is no setting of the services
+also has the word for its value, its default and its description."""
 
 
 def _rows(

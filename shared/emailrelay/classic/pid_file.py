@@ -23,8 +23,8 @@ class PidFile:
     def __init__(self, path: Path, run_as: Identity | None = None) -> None:
         """Write the id of this process; raise OSError if that is impossible.
 
-        ``run_as`` is the user that this process, which is root, will become. If the rights of this user
-        suffice, the file is made with them and belongs to this user.
+        ``run_as`` is the user that this process, which is root, will become. If the rights of this
+        user suffice, the file is made with them and belongs to this user.
         """
         self._run_as = run_as
         self._pid = os.getpid()
@@ -35,7 +35,7 @@ class PidFile:
         self._directory, self._name = as_user.act(str(path), run_as, self._write)
 
     def leave_removal_to_child(self) -> None:
-        """Fork a child that stays root and removes the file, before this process becomes another user.
+        """Fork a child that stays root and removes the file; call it before the change of user.
 
         Only root can remove a file in /run. The child ends when this process does, for any reason.
         """

@@ -1,4 +1,4 @@
-"""The process contract: the daemon runs in the background, and its parent returns when it is ready."""
+"""The process contract: the daemon runs in the background; its parent exits when it is ready."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ class Announcement:
 
 
 def go_background() -> Announcement:
-    """Continue in a child with its own session; the parent waits for the announced status and exits."""
+    """Continue in a child with its own session; the parent exits with the announced status."""
     waiting, telling = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -59,7 +59,8 @@ def expand(asked: GivenOptions) -> tuple[GivenOptions, list[str]]:
             before = values.setdefault("forward-to", (place,))
             if before != (place,):
                 problems.append(
-                    f"--{shorthand} {place}: contradicts another target, {before[0]}; name one target only"
+                    f"--{shorthand} {place}: contradicts another target, {before[0]}; "
+                    "name one target only"
                 )
     return GivenOptions(values, asked.off), problems
 
@@ -89,12 +90,15 @@ def _words(asked: GivenOptions) -> Iterator[str]:
         if asked.value(name) == "":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for name, values in asked.values.items():
-        # An empty list of TLS details is allowed; an empty list of addresses or filters is a mistake.
+        # An empty list of TLS details is allowed. An empty list of addresses or filters is wrong.
         if not values and BY_NAME[name].kind is OptionKind.LIST and name != "tls-config":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for facility in asked.values_of("syslog"):
         if facility.lower() not in _FACILITIES:
-            yield f"--syslog: there is no facility {facility!r}; one of {', '.join(sorted(_FACILITIES))}"
+            yield (
+                f"--syslog: there is no facility {facility!r}; "
+                f"one of {', '.join(sorted(_FACILITIES))}"
+            )
     for word in asked.values_of("log-format"):
         if word not in _LINE_PREFIXES:
             yield f"--log-format: {word!r} is not one of {', '.join(sorted(_LINE_PREFIXES))}"

@@ -72,7 +72,8 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
         remarks=remarks,
     )
     status = FAILED
-    # From here on until there are handlers a signal waits, so that it cannot leave the pid file behind.
+    # From here on, signals wait until there are handlers: otherwise one could end this process, and
+    # the pid file would stay.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
         prepared.pid_file = start.write_pid_file(asked, run_as)
@@ -170,7 +171,10 @@ def _started(prepared: _Prepared) -> None:
     for remark in prepared.remarks:
         prepared.log.write(remark)
     if rules.waits_for_a_signal(prepared.asked):
-        text = "mail is forwarded at SIGUSR1 only; use --poll or --forward-on-disconnect to forward it earlier"
+        text = (
+            "mail is forwarded at SIGUSR1 only; "
+            "use --poll or --forward-on-disconnect to forward it earlier"
+        )
         prepared.log.write(ClassicLine(Severity.INFO, text))
     if prepared.asked.on("close-stderr"):
         process.redirect_to_null(2)

@@ -32,7 +32,7 @@ class ServiceKeeper:
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
-        """Keep the service running; the task ends with ``stop``, or if the service never gets ready."""
+        """Keep the service running until ``stop``; the task also ends if it is never ready."""
         self._unwanted.clear()
         self._keeping = asyncio.create_task(self._keep())
         return self._keeping

@@ -78,7 +78,7 @@ class ServiceProcess:
 
     @property
     def used(self) -> int:
-        """Return the processor time that the process has used, in ticks (proc(5)); 0 if it has ended."""
+        """Return the processor time of the process, in ticks (proc(5)); 0 if it has ended."""
         return linux.processor_time(self.process.pid)
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -134,8 +134,8 @@ class ServiceProcess:
 
 
 def _environment() -> dict[str, str]:
-    # The service manager watches this process, not the child. The settings file of the child contains
-    # the settings of the environment already, and the command line goes before them there.
+    # The service manager watches this process, not the child. The child's settings file already
+    # contains the settings of the environment, and the command line takes precedence over them.
     return {
         name: value
         for name, value in os.environ.items()

@@ -50,7 +50,7 @@ class Plan:
     forwarder: Service | None
     """Forwards while the command runs."""
     once: Service | None
-    """Tries every message once and ends: at the start (``forward_first``) or at a signal or command."""
+    """Tries each message once and ends: at the start (``forward_first``), a signal or a command."""
     forward_first: bool
 
     @property
@@ -64,7 +64,7 @@ def plan(asked: GivenOptions) -> Plan:
     serves = not asked.on("dont-serve") and not asked.on("no-smtp")
     target = asked.on("forward-to")
     waits = any(asked.on(name) for name in ("poll", "forward-on-disconnect", "immediate"))
-    # Users of the historical command run emailrelay-notify, and scripts that look after *.bad files.
+    # Users of the historical command run emailrelay-notify and scripts that handle *.bad files.
     forwarder = _service(ForwarderSettings, asked).also("--bounces=no", "--keep-failed=0")
     return Plan(
         receiver=_service(ReceiverSettings, asked).also(f"--ack={_ack(asked)}") if serves else None,
@@ -138,8 +138,8 @@ def _service(settings: type[Settings], asked: GivenOptions) -> Service:
         if _has(settings, name):
             alone = f"--{name}" if BY_NAME[name].kind is OptionKind.OPTIONAL else f"--{name}="
             flags += [f"--{name}={value}" for value in values] or [alone]
-    # ``no`` differs from no flag: the environment may contain ``yes``, and by default mail is encrypted
-    # where that is possible.
+    # ``no`` differs from no flag: the environment may contain ``yes``, and by default mail is
+    # encrypted where that is possible.
     flags += [f"--{name}=no" for name in sorted(asked.off) if _has(settings, name)]
     return Service(settings, tuple(flags))
 

@@ -57,8 +57,8 @@ def choose_identity(asked: GivenOptions) -> tuple[Identity | None, list[ClassicL
         return run_as, []
     if asked.on("user"):
         raise StartFailed([f"--user {name}: {trouble}"])
-    # A Python in root's own directory is an experiment. For a service, --user makes this an error, as in
-    # the files under deploy/.
+    # A Python in root's own directory is an experiment. For a service, --user makes this an error,
+    # as in the files under deploy/.
     text = f"staying root: {trouble}; with --user {name} this stops the start"
     return None, [ClassicLine(Severity.INFO, text)]
 
@@ -133,7 +133,8 @@ def make_spool(settings: Settings, run_as: Identity | None) -> None:
     if not isinstance(place, Path) or place.exists():
         return
     try:
-        # Without ``run_as`` the services become the owner of the spool: the owner of the directory above it.
+        # Without ``run_as`` the services run as the owner of the spool. That is the owner of the
+        # directory above it.
         with nullcontext() if run_as is not None else spool_owner.acting(place):
             as_user.act(str(place), run_as, partial(_make_directory, run_as))
     except (OSError, StoreUnusable) as error:

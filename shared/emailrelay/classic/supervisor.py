@@ -119,7 +119,7 @@ class ClassicSupervisor:
             keeper.settings.close()
 
     async def forward_once(self, also_write: WriteLine | None = None) -> int:
-        """Try every message once, after all earlier requests; return the exit status of this pass."""
+        """Try every message once, after all earlier requests; return the exit status."""
         async with self._passing:
             return await self._forward_once(also_write)
 
@@ -179,7 +179,7 @@ class ClassicSupervisor:
             elif not wanted:
                 await keeper.stop()
                 for listening in self._sockets:
-                    # The system refuses clients, instead of letting them wait. The address stays ours.
+                    # The system refuses clients; otherwise they would wait. The address stays ours.
                     with suppress(OSError):
                         listening.shutdown(socket.SHUT_RDWR)
         return True

@@ -1,8 +1,8 @@
 """Run a module as ``python -m`` does, in a process that ends with its parent.
 
-``python -m emailrelay.classic.with_parent PARENT LOG MODULE ARGUMENT…``: the process gets SIGTERM when
-process PARENT ends. LOG describes the log file, see ``direct_log``. A function between fork and exec
-would do this too, but can deadlock a parent with threads.
+``python -m emailrelay.classic.with_parent PARENT LOG MODULE ARGUMENT…``: the process gets SIGTERM
+when process PARENT ends. LOG describes the log file, see ``direct_log``. A function between fork
+and exec would do this too, but it can deadlock a parent with threads.
 """
 
 import os

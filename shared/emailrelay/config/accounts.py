@@ -129,7 +129,8 @@ class AccountSettings(Table):
         if self.mechanism in _WITH_TOKEN:
             if self.oauth2 is None or self.password_file is not None:
                 raise ValueError(
-                    f"mechanism {self.mechanism.lower()} takes [account.oauth2] and no password_file"
+                    f"mechanism {self.mechanism.lower()} takes [account.oauth2] "
+                    "and no password_file"
                 )
         elif self.password_file is None or self.oauth2 is not None:
             raise ValueError(
@@ -180,7 +181,8 @@ def _unfit_grant(table: OAuth2) -> Iterator[str]:
                 yield "grant client-credentials needs client_secret_file, or key_file"
         case Grant.DEVICE_CODE:
             if table.provider is Provider.GOOGLE:
-                # It allows its "TV and limited-input devices" a few scopes only, and mail is not one of them.
+                # Google allows its "TV and limited-input devices" only a few scopes.
+                # Mail is not among them.
                 yield "Google gives devices no access to mail: use refresh-token or service-account"
             if table.provider is Provider.CUSTOM and table.device_authorization_url is None:
                 yield "grant device-code needs device_authorization_url"

@@ -94,7 +94,7 @@ class EncryptionOptions(Declared):
 
     @property
     def must_encrypt(self) -> bool:
-        """Tell whether clients must encrypt; with required certificates they must, to show theirs."""
+        """Tell whether clients must encrypt. A client that must show a certificate must encrypt."""
         return self.server_tls_required or self.server_tls_verify is not None
 
     @field_validator("server_tls_required", "server_tls_verify")

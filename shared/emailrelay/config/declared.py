@@ -36,8 +36,8 @@ def build(declaration: type[Declared]) -> None:
 def texts(declaration: type[BaseModel]) -> Mapping[str, str]:
     """Return the text under each field, by name and in one line.
 
-    Pydantic can do this (``use_attribute_docstrings``), but for every class and at every start, which
-    took longer than the rest of the settings.
+    Pydantic can do this (``use_attribute_docstrings``), but it does so for every class and at every
+    start. That took longer than the rest of the settings.
     """
     found: dict[str, str] = {}
     for base in reversed(declaration.__mro__):

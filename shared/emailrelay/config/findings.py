@@ -49,7 +49,7 @@ def warning(setting: str, text: str) -> SettingFinding:
 
 
 def of_line(line: str, places: Mapping[str, str]) -> SettingFinding:
-    """Return the finding for a problem of the settings themselves, which names its place already."""
+    """Return the finding for a problem with the settings themselves; the line names its place."""
     for name, place in places.items():
         if line.startswith(f"{place}: "):
             return SettingFinding(name, line.removeprefix(f"{place}: "), source=place)

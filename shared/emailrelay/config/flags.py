@@ -26,8 +26,8 @@ MOST_USED = "Most used"
 """The title of the first group of options."""
 CHECK_CONFIG = HelpEntry(
     ("--check-config",),
-    "Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. With "
-    "=json, print one JSON object.",
+    "Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. "
+    "With =json, print one JSON object.",
     "[=json]",
 )
 _VERSION = VERSION._replace(text=f"{VERSION.text} With --verbose, show the capabilities too.")

@@ -1,8 +1,8 @@
 """The settings of each service, as combinations of groups of options.
 
 This declaration is the only place of a default, a bound and a description. The help, the reader of
-file and environment, and the reference use it. The first sentence of a description stands alone in the
-short help of the historical command.
+file and environment, and the reference use it. The short help of the historical command shows only
+the first sentence of a description.
 """
 
 from enum import StrEnum

@@ -65,7 +65,7 @@ def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def of_keys(file: SettingsFile) -> list[str]:
-    """Return the keys of a file that are not an option of any service, or stand in a wrong table."""
+    """Return the keys of a file that are no option of any service, or are in a wrong table."""
     names = _all_names()
     strange = [
         f"{file.place(key)}: there is no such option{_did_you_mean(key, names)}"
@@ -154,7 +154,8 @@ def _in_table(file: SettingsFile, name: str, tables: Any, inside: list[int | str
 
 
 def _input(detail: ErrorDetails) -> str:
-    # A whole table or the yes of a flag does not help, and the value of an unknown key may be a password.
+    # A whole table or the yes of a flag does not help the reader. The value of an unknown key may
+    # be a password.
     given: object = detail["input"]
     tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
     said_yes = given in (True, "yes") and detail["type"] == "value_error"

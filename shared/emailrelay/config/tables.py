@@ -67,4 +67,4 @@ def _names_differ(found: Sequence[_T]) -> Sequence[_T]:
 Tables: TypeAlias = Annotated[
     tuple[_T, ...], BeforeValidator(_double_brackets), AfterValidator(_names_differ), InFile()
 ]
-"""A field of this kind has the name of its tables: ``route: Tables[Route] = ()`` is ``[[route]]``."""
+"""A field of this kind has the name of its tables. ``[[route]]`` fills ``route: Tables[Route]``."""

@@ -113,7 +113,8 @@ def settings_text(answers: Answers, secrets: str, machine: str) -> str:
         parts.append('# Only programs on this machine can send mail.\ninterface = ["127.0.0.1"]\n')
     if host_name.is_short(machine):
         parts.append(
-            f"# The name of this host for other servers, if it is not {machine}: some servers refuse a\n"
+            f"# The name of this host for other servers, if it is not {machine}: "
+            "some servers refuse a\n"
             f'# name without a dot.\n# domain = "{machine}.example.com"\n'
         )
     return "\n".join(parts)

@@ -130,7 +130,7 @@ def _answer(
     read: Callable[[str], _T],
     default: str | None = None,
 ) -> _T:
-    """Return the value of an option, or of the answer of a person, who is asked until it is good."""
+    """Return the value of an option. Without the option, ask a person until the answer is good."""
     if given is not None:
         try:
             return read(given)

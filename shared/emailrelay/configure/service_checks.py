@@ -51,8 +51,9 @@ def check_services(
         raise ConfigError(
             [
                 (
-                    f"{sys.executable}: cannot be run{user}: {error.strerror}; install this program "
-                    "where that user can run it, or name the user of the services with --user"
+                    f"{sys.executable}: cannot be run{user}: {error.strerror}; "
+                    "install this program where that user can run it, "
+                    "or name the user of the services with --user"
                 )
             ]
         ) from error

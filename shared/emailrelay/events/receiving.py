@@ -25,7 +25,8 @@ class Received(MailEvent):
 class Rejected(MailEvent):
     """A client got a refusal; ``command`` is the verb of the refused SMTP command.
 
-    At RCPT the recipient is the refused one. An unknown verb is ``(unknown)``: clients sometimes send passwords where a command belongs.
+    At RCPT the recipient is the refused one. An unknown verb is ``(unknown)``: clients sometimes
+    send passwords where a command belongs.
     """
 
     command: str
@@ -86,7 +87,7 @@ class RecipientChecked(Event):
 
 
 class RecipientUnchecked(Event):
-    """The answer of the next server to RCPT is unknown; the client gets 250, the delivery decides."""
+    """The next server's answer to RCPT is unknown. The client gets 250, the delivery decides."""
 
     level: ClassVar[Level] = Level.WARNING
     reason: str

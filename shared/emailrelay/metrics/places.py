@@ -13,7 +13,8 @@ _MOST = 512
 """Processes on one host that can count."""
 _KINDS = {"counter": 256 * 1024, "histogram": 64 * 1024}
 """The octets of each file. Its room is taken at once: without it, a write to a full file system
-would end the process (SIGBUS). ``counters`` limits the time series, so that it is never too small."""
+would end the process (SIGBUS). ``counters`` limits the time series, so that the file is never too
+small."""
 
 
 process = os.getpid()

@@ -73,7 +73,7 @@ class LocalUsers:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that reads a notice on standard input; ``{user}`` and ``{sender}`` are filled in."""
+    """A program that reads a notice on standard input; ``{user}`` and ``{sender}`` are replaced."""
 
     command: Sequence[str]
     locals: LocalUsers

@@ -1,7 +1,8 @@
 """Requests to a provider's HTTP endpoints.
 
-Only this module uses httpx2 and joserfc, and imports them late. Time and size are bounded. TLS is verified, the proxy of the environment is used and redirects are
-not followed: secrets go only to the address in the settings.
+Only this module uses httpx2 and joserfc, and it imports them late. Time and size are bounded. TLS
+is verified, the proxy of the environment is used, and redirects are not followed: secrets go only
+to the address in the settings.
 """
 
 import asyncio

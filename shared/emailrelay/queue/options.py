@@ -178,7 +178,10 @@ def add_thresholds(parser: CommandLineParser) -> None:
             metavar="N",
             type=_number,
             default=number,
-            help=f"{of} if more failed messages are kept. [{'no limit' if number is None else number}]",
+            help=(
+                f"{of} if more failed messages are kept. "
+                f"[{'no limit' if number is None else number}]"
+            ),
         )
     for name, percent, of in (("warning", 10, "WARNING"), ("critical", 5, "CRITICAL")):
         parser.add_argument(

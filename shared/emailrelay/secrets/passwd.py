@@ -22,9 +22,10 @@ HELP_PAGE = HelpPage(
     ("[options] [NAME]",),
     (
         (
-            "Make an entry for the secrets file. The password is read from the terminal, or from the "
-            "first line of standard input. With a NAME the complete line is printed, otherwise only the "
-            "secret. By default the secret is a scrypt hash, for PLAIN and LOGIN."
+            "Make an entry for the secrets file. The password is read from the terminal, "
+            "or from the first line of standard input. With a NAME the complete line is printed, "
+            "otherwise only the secret. "
+            "By default the secret is a scrypt hash, for PLAIN and LOGIN."
         ),
     ),
     (

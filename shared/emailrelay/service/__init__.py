@@ -2,6 +2,7 @@
 
 from emailrelay.service.dispatcher import dispatcher
 from emailrelay.service.history_bounds import keep_history
+from emailrelay.service.listening_service import run_listening
 from emailrelay.service.live_settings import LiveSettings, Swap
 from emailrelay.service.processes import Dispatch, Work, run
 from emailrelay.service.readers import reporter
@@ -17,4 +18,5 @@ __all__ = [
     "keep_history",
     "reporter",
     "run",
+    "run_listening",
 ]

@@ -14,7 +14,7 @@ from emailrelay.store.hint_channel import HintChannel
 
 
 def dispatcher(place: str | Path, stage: Stage, report: Report) -> Dispatch:
-    """Return the work of the dispatcher process of a pool; a flush signal makes all messages due."""
+    """Return the work of a pool's dispatcher process. A flush signal makes all messages due."""
 
     async def dispatch(signals: Signals, hints: HintChannel) -> int:
         woken = asyncio.Event()

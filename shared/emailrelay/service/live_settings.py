@@ -21,8 +21,8 @@ class LiveSettings(Generic[_S]):
 
     Give it to ``processes.run``, which reloads it at SIGHUP. Each process has its own. A supervisor
     reads first, and its workers follow only if the new settings are good; workers that start later
-    begin with them. Do not await between reading ``now`` and calling ``on_change``, or a change may be
-    missed.
+    begin with them. Do not await between reading ``now`` and calling ``on_change``, or you may miss
+    a change.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class LiveSettings(Generic[_S]):
     def on_change(self, prepare: Callable[[_S], Swap]) -> None:
         """Call ``prepare`` with the new settings at each reload, even without a change in them.
 
-        The files that they name may have changed. ``prepare`` returns the function that puts them into
-        force, or raises ConfigError to refuse them.
+        The files that they name may have changed. ``prepare`` returns the function that puts them
+        into force, or raises ConfigError to refuse them.
         """
         self._prepares.append(prepare)
 
     def reload(self) -> bool:
-        """Read all sources again and report the changes or every problem; return False for problems."""
+        """Read all sources again; report the changes, or report every problem and return False."""
         before = self.now
         wanted = self._take_over()
         if wanted is None:

@@ -10,8 +10,8 @@ from functools import cache
 from emailrelay.service.signals import Signals
 
 _SWITCH = 0.0005
-"""Seconds after which a busy thread lets the loop go on. With Python's 5 ms, a scan of a large spool delays the
-loop by as much at each system call."""
+"""Seconds after which a busy thread lets the loop go on. With Python's 5 ms, a scan of a large
+spool delays the loop by as much at each system call."""
 
 
 def run_in_loop(
@@ -39,7 +39,7 @@ def run_in_loop(
 
 @cache
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the function that makes event loops: uvloop's (the extra "fast") if installed, else asyncio's."""
+    """Return the maker of event loops: uvloop's (the extra "fast") if installed, else asyncio's."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.new_event_loop
     import uvloop  # noqa: PLC0415 -- it may not be installed

@@ -63,8 +63,8 @@ def run(
     Call it before any thread, event loop or lock exists: with several workers this process forks
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
     there is no dispatcher and no second process. After a stop signal the process ignores further
-    ones, so call this last. SIGHUP reads ``live`` settings again. Root becomes the owner of the spool
-    at ``store``. ``drain``: seconds that the work may wait for others after a stop signal.
+    ones, so call this last. SIGHUP reads ``live`` settings again. Root becomes the owner of the
+    spool at ``store``. ``drain``: seconds that the work may wait for others after a stop signal.
     ``runtime_dir``: see ``MonitorOptions``.
     """
     spool = spool_at(store)

@@ -33,7 +33,7 @@ class RestartRule:
         self._started = now
 
     def pause_after_death(self, now: float) -> float:
-        """Return the time until the next start; it doubles while processes die soon after theirs."""
+        """Return the time until the next start. It doubles with each death soon after a start."""
         self._deaths = 1 if now - self._started >= _STEADY else self._deaths + 1
         return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._deaths - 1, 16))
 

@@ -1,7 +1,7 @@
 """The states of a service's processes, in memory that they share; made before any is forked.
 
-A process writes into its own place, and the main process reads all. Neither makes a system call, and
-neither waits: a checksum shows a state that is being written, and the reader keeps the one before.
+A process writes into its own place, and the main process reads all. Neither makes a system call or
+waits: a checksum shows that a state is being written, and the reader then keeps the one before.
 """
 
 import mmap

@@ -10,7 +10,7 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 FLUSH = signal.SIGUSR1
 RELOAD = signal.SIGHUP
 READY = signal.SIGRTMIN
-"""A worker tells its supervisor that it is ready. Real-time signals queue, so none is lost (signal(7))."""
+"""A worker reports with it that it is ready. Real-time signals queue: none is lost (signal(7))."""
 HEARD = frozenset({*STOP, FLUSH, RELOAD})
 """The signals that a process has handlers for."""
 
@@ -18,8 +18,8 @@ HEARD = frozenset({*STOP, FLUSH, RELOAD})
 class Signals:
     """The signals of a process; make it inside the running event loop.
 
-    The loop calls the handlers. They set ``stop`` or call the registered functions. A signal without
-    such a function does nothing, and neither does a second SIGTERM.
+    The loop calls the handlers. They set ``stop`` or call the registered functions. A signal
+    without such a function does nothing. A second SIGTERM does nothing either.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Signals:
             self._loop.add_signal_handler(number, self._stopped)
         self._loop.add_signal_handler(FLUSH, _call_all, self._flush_acts)
         self._loop.add_signal_handler(RELOAD, _call_all, self._reload_acts)
-        # They were blocked since the start of the process, so that none was lost or fatal until now.
+        # They were blocked since the start of the process, so that none was lost or fatal.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
     def ready(self) -> None:
@@ -60,14 +60,14 @@ class Signals:
         self._reload_acts.append(act)
 
     def close(self) -> None:
-        """Remove the handlers. If ``stop`` is set, the process ignores these signals from now on."""
+        """Remove the handlers. If ``stop`` is set, ignore these signals from then on."""
         if self.stop.is_set():
             # Without a handler or this, a second SIGTERM would end the process before its exit.
             signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         for number in HEARD:
             self._loop.remove_signal_handler(number)
             if self.stop.is_set():
-                # Threads may have them unblocked; asyncio waits for children in such threads until 3.12.
+                # Threads may have them unblocked: before 3.12, asyncio has one for each child.
                 signal.signal(number, signal.SIG_IGN)
 
     def _stopped(self) -> None:

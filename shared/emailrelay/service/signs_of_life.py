@@ -39,7 +39,7 @@ class SignsOfLife:
         report: Report,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``directory``: the runtime directory. Without it and a service manager nothing is done."""
+        """Without ``directory``, the runtime directory, and a service manager, nothing is done."""
         self._service, self._directory, self._report = service, directory, report
         self._main = os.getpid()
         watchdog = service_manager.watchdog_seconds(environ, self._main)

@@ -1,7 +1,7 @@
 """The parent of worker processes: it starts them, replaces those that die, and ends them all.
 
-It has no event loop, no thread and no signal handler. Signals stay blocked; it takes them one by one
-where it waits, so a signal never interrupts other code.
+It has no event loop, no thread and no signal handler. Signals stay blocked. The parent takes them
+one by one where it waits, so a signal never interrupts other code.
 """
 
 import gc
@@ -39,7 +39,10 @@ class _Place:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Keep a child in every place until the work is done or a signal ends it. See ``processes.run``."""
+    """Keep a child in every place until the work is done or a signal ends it.
+
+    See ``processes.run``.
+    """
 
     service: str
     roles: Sequence[Role]
@@ -69,7 +72,7 @@ class Supervisor:
         """Run until all children have ended for good; return the worst exit status of a child.
 
         A child that returns has done its work and is not replaced. A child that a signal or an
-        exception ended is replaced. After a stop, signals stay blocked, so that none spoils the exit.
+        exception ended is replaced. After a stop, signals stay blocked: none may change the exit.
         """
         awaited = {*HEARD, signal.SIGCHLD, READY}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)

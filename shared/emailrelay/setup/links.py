@@ -9,7 +9,7 @@ from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 
 LOCAL = Path("/usr/local")
 _ELSEWHERE = {PurePosixPath("share/fish/vendor_completions.d"): Path("/etc/fish/completions")}
-"""Folders that programs do not search below ``/usr/local``: fish does so only if XDG_DATA_DIRS says it."""
+"""Folders that programs do not search below ``/usr/local``: fish needs XDG_DATA_DIRS for that."""
 _FISH = Path("/etc/fish/completions")
 _STAY = frozenset(
     {Path("/"), Path("/etc"), LOCAL, LOCAL / "bin", LOCAL / "share", LOCAL / "share/man"}

@@ -1,7 +1,7 @@
 """Files that the set-up writes, with a first line that tells if they were edited since.
 
-The line has the hash of all other lines. A file whose hash is right is ours: another run may replace
-or remove it. All other files are left alone.
+The line has the hash of all other lines. A file whose hash is right is ours: another run may
+replace or remove it. All other files are left alone.
 """
 
 import hashlib
@@ -43,7 +43,8 @@ def to_write(machine: Machine, path: Path, text: str) -> SetupStep:
         )
     return LeftAlone(
         f"{path}: this command did not write it, or it was edited since",
-        f"to get the one of this release, move it away and run this command again: mv {path} /root/",
+        "to get the one of this release, move it away and run this command again: "
+        f"mv {path} /root/",
     )
 
 

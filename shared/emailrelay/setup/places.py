@@ -104,7 +104,8 @@ def _spool(machine: Machine, spool: Path) -> SetupSteps:
     else:
         yield LeftAlone(
             f"{spool}: it holds files, and does not belong to {SERVICE_USER} alone",
-            f"if they are mail of this relay: chown -R {SERVICE_USER}:{SERVICE_USER} {spool}; chmod 2770 {spool}",
+            f"if they are mail of this relay: chown -R {SERVICE_USER}:{SERVICE_USER} {spool}; "
+            f"chmod 2770 {spool}",
         )
 
 
@@ -112,7 +113,10 @@ def _settings_directory(machine: Machine) -> SetupSteps:
     directory = SETTINGS.parent
     real, group = machine.real(directory), machine.group(SERVICE_USER)
     if not machine.exists(directory):
-        told = f"create {directory} for settings and secrets (root:{SERVICE_USER}, mode {_SETTINGS_MODE:o})"
+        told = (
+            f"create {directory} for settings and secrets "
+            f"(root:{SERVICE_USER}, mode {_SETTINGS_MODE:o})"
+        )
         yield StepToTake(told, partial(_give, machine, real, "root", _SETTINGS_MODE))
         return
     found = real.stat()
@@ -129,7 +133,7 @@ def _settings_directory(machine: Machine) -> SetupSteps:
 
 
 def _give(machine: Machine, real: Path, owner: str, mode: int) -> None:
-    """Make a directory, if it is missing, and give it to its owner and the group of the services."""
+    """Make a directory if it is missing; give it to its owner and the group of the services."""
     user, group = machine.user(owner), machine.group(SERVICE_USER)
     if user is None or group is None:
         raise SetupFailed(

@@ -1,8 +1,8 @@
 """The names by which programs send mail: ``sendmail``, ``mailq`` and ``newaliases``.
 
-Another program's file is replaced only on request. Three ways keep it for a later undo: the system's
-alternatives (update-alternatives(1)), a diversion of a package's file (dpkg-divert(1)), and a new
-name.
+Another program's file is replaced only on request. Three ways keep it for a later undo: the
+system's alternatives (update-alternatives(1)), a diversion of a package's file (dpkg-divert(1)),
+and a new name.
 """
 
 from collections.abc import Sequence

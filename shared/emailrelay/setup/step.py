@@ -2,7 +2,7 @@
 
 The parts of the set-up yield steps one by one. The command prints each step, then makes the change,
 then asks for the next. So a step is found in the state that the steps before have left. In a dry
-run nothing is made, so a part also yields steps for a machine on which its predecessors are missing.
+run nothing is made, so a part also yields steps for a machine that lacks the steps before.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class AlreadySo:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """Something that the set-up does not touch, because it belongs to others or holds their work."""
+    """Something that the set-up does not touch: it belongs to others or holds their work."""
 
     text: str
     remedy: str

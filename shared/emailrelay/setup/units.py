@@ -31,7 +31,8 @@ def set_up(machine: Machine, texts: Mapping[str, str]) -> SetupSteps:
     if not machine.has_systemd:
         yield LeftAlone(
             "the units of the services: this machine does not run systemd",
-            "start the services from your own supervisor: the end of the set-up prints the commands",
+            "start the services from your own supervisor: "
+            "the end of the set-up prints the commands",
         )
         return
     changed = False

@@ -39,7 +39,7 @@ _COPY = 1024 * 1024
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
 _AFTER_TROUBLE = 5.0
-"""Seconds until the next look if mail could not be handed over: of several databases one is away."""
+"""Seconds until the next look if mail could not be handed over, as when one database is away."""
 
 
 class FallbackStore(Store):

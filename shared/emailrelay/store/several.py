@@ -111,7 +111,7 @@ class SeveralStores(Store):
         return self._open[0].draft(envelope, message)
 
     def _new_id(self, store: Store) -> QueueId:
-        """Return an id that chooses ``store``, where ``adopt`` finds what a lost commit has left."""
+        """Return an id that chooses ``store``: ``adopt`` finds there what a lost commit left."""
         while True:
             message = self._ids.next(time.time())
             if self._chosen(message) is store:

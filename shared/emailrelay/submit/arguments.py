@@ -125,7 +125,7 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "b":
             return found._replace(mode=_mode(word))
         case "q":
-            # With a value it is an interval, or a part of the queue: our forwarder has its schedule.
+            # With a value it is an interval or a part of the queue. Our forwarder has its schedule.
             runs = not glued and found.mode is OperationMode.SUBMIT
             return found._replace(mode=OperationMode.FLUSH) if runs else found
         case _ if letter in _IGNORED_WITH_VALUE:

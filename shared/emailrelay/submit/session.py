@@ -24,8 +24,8 @@ def hold(root: str | None, port: int, config: str | None = None) -> int:
     """Hold a session to its end; return the exit status.
 
     ``root``: the store; None: this user cannot know it. ``config``: the settings file that the
-    command line names. If new files get the spool's group by themselves, the command starts its own receiver.
-    Otherwise the receiver on this host accepts the mail.
+    command line names. If new files get the spool's group by themselves, the command starts its own
+    receiver. Otherwise the receiver on this host accepts the mail.
 
     Raises:
         NoReceiver: neither is possible.
@@ -42,7 +42,8 @@ def hold(root: str | None, port: int, config: str | None = None) -> int:
         connection = socket.create_connection(("localhost", port), _TIME_LIMIT)
     except OSError as error:
         raise NoReceiver(
-            f"you have no write access to {root or 'the store'}, and localhost port {port}: {reason_of(error)}"
+            f"you have no write access to {root or 'the store'}, "
+            f"and localhost port {port}: {reason_of(error)}"
         ) from error
     with connection:
         connection.settimeout(None)

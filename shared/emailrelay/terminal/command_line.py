@@ -1,4 +1,4 @@
-"""Command lines made with argparse, whose errors are exceptions and whose help is a ``HelpPage``."""
+"""Command lines made with argparse: errors are exceptions, and the help is a ``HelpPage``."""
 
 import argparse
 import sys

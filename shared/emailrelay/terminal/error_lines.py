@@ -10,8 +10,8 @@ from emailrelay.standard_streams import drop_errors
 def print_errors(program: str, *lines: str, status: int = 0) -> int:
     """Print each line on standard error, after the program's name; return ``status``.
 
-    Control characters are escaped. In systemd's journal each line counts as an error. If standard error cannot be written, the exit status is the
-    only report.
+    Control characters are escaped. In systemd's journal each line counts as an error. If standard
+    error cannot be written, the exit status is the only report.
     """
     prefix = systemd_journal.ERROR if systemd_journal.leads_to_journal(2) else ""
     try:

@@ -14,14 +14,14 @@ _NARROW = 60
 """In fewer columns than this, the texts stand below the options."""
 _BELOW = 10
 _LEAST, _USUAL, _MOST = 20, 80, 100
-"""Columns: the least that a text is made for, those in a file or pipe, and the most that read well."""
+"""Columns: the fewest for a text, those of a file or pipe, and the most that are easy to read."""
 
 
 class HelpEntry(NamedTuple):
     """An option, an argument or a command of a command line."""
 
     names: tuple[str, ...]
-    """The names of an option, the short one first; the word for an argument; the name of a command."""
+    """An option's names, the short one first; the word for an argument; the name of a command."""
     text: str
     word: str = ""
     """The word for the value of an option: ``FILE``; ``[FILE]`` if the value can be left out, and

@@ -1,4 +1,4 @@
-"""Commands made with Typer: the options that all have, their help, and errors turned into exit codes."""
+"""Commands made with Typer: the options that all have, their help, and exit codes for errors."""
 
 import os
 import sys

@@ -33,7 +33,10 @@ async def test_as_many_chains_run_at_once_as_there_are_jobs(bench: Bench) -> Non
     for _ in range(4):
         await bench.put()
     # Each program waits until all four have come: they can only end together.
-    meet = f"touch {bench.folder}/came.$$; until [ $(ls {bench.folder}/came.* | wc -l) = 4 ]; do sleep 0.05; done"
+    meet = (
+        f"touch {bench.folder}/came.$$; "
+        f"until [ $(ls {bench.folder}/came.* | wc -l) = 4 ]; do sleep 0.05; done"
+    )
     async with bench.filterd(bench.script(meet), jobs=4):
         await bench.after(Passed, 4)
 

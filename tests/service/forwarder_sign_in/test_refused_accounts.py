@@ -1,4 +1,4 @@
-"""Accounts that servers refuse, or that are not there: mail waits, and passwords are tried seldom."""
+"""Servers refuse an account, or it is missing: mail waits, and passwords are rarely tried."""
 
 import asyncio
 import socket

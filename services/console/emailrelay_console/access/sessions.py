@@ -57,7 +57,7 @@ class Sessions:
         return token
 
     def find(self, token: str, generation: int) -> BrowserSession | None:
-        """Return the session of a token, and count it as used. None: there is none, or it is over."""
+        """Return the session of a token, and count it as used; None if it is missing or over."""
         key = _hash(token)
         found = self._open.get(key)
         if found is None:

@@ -35,7 +35,7 @@ class ConsoleUser:
 
 
 class Users:
-    """The users in a file. ``Users(path)`` reads it and raises ``ConfigError`` with every problem."""
+    """The users in a file. ``Users(path)`` reads it or raises ``ConfigError`` with all problems."""
 
     def __init__(self, path: Path) -> None:
         self._file = SecretsFile(path)

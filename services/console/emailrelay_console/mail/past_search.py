@@ -26,7 +26,8 @@ MOST = 50
 SECONDS = 10.0
 """The most time of a search."""
 _FEW = 2000
-"""Messages in the store that are all read; of more, the index finds them by addresses and replies."""
+"""A search reads all messages of a store that has no more than these. Otherwise the index finds
+them by addresses and replies."""
 _AT_ONCE = 2
 _SHOWN = 3
 """Recipients of a message that are named."""

@@ -1,4 +1,4 @@
-"""Keeps the index of the queue fresh, while there are readers of it, at a small share of the time."""
+"""Keeps the index of the queue fresh, while somebody reads it, in a small share of the time."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Makes pages from templates, in which every value is escaped: no text of a message becomes HTML."""
+"""Makes pages from templates that escape every value: no text of a message becomes HTML."""
 
 from functools import cache
 from importlib.resources import files
@@ -63,7 +63,7 @@ def _template(name: str) -> Template:
 
 
 def _shown(value: Any) -> Any:
-    """Let no text turn the direction of a page, or hide; ``lines`` is for texts of several lines."""
+    """Let no text hide or reverse a part of a page; ``lines`` is for texts of several lines."""
     return printable(value) if type(value) is str else value
 
 

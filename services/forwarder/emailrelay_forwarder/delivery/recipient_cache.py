@@ -29,7 +29,7 @@ class RecipientCache:
         self._known = OrderedDict[RecipientKey, tuple[float, Reply]]()
 
     def get(self, key: RecipientKey, now: float) -> Reply | None:
-        """Return the answer, if it is recent. ``now`` in seconds, on any clock that goes forward."""
+        """Return the answer if it is recent. ``now`` in seconds, on any clock that goes forward."""
         at, reply = self._known.get(key, (0.0, None))
         return reply if reply is not None and now < at + LASTS else None
 

@@ -208,7 +208,7 @@ class ServerPause:
 
 
 def _not_tried(reply: Reply) -> Reply:
-    """Return the record for a message that got no connection, because an earlier one had ``reply``."""
+    """Return the record for a message without a connection: an earlier one got ``reply``."""
     status = _STATUS.match(reply.text)
     begins = "" if status is None else status[0]
     return Reply.of(reply.code, f"{begins}not tried now: {reply.text.removeprefix(begins)}")

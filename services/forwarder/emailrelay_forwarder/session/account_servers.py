@@ -43,7 +43,8 @@ class AccountServers:
                 "servers in its [[account]]" if selector in self.tables else "client_auth_servers"
             )
             raise NotForServer(
-                f"{named} is not for {server}, so it was not used there: add the server to {setting}, "
+                f"{named} is not for {server}, so it was not used there: "
+                f"add the server to {setting}, "
                 "name both in a [[route]], or choose another account or server for the message"
             )
 

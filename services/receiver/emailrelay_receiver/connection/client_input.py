@@ -76,7 +76,7 @@ class ClientInput:
         return not self._buffer and not self.ended
 
     def whole_line(self, octets: bytes | memoryview) -> bytes | None:
-        """Return the line in ``octets`` if nothing is here before, and they are exactly one line."""
+        """Return the line in ``octets`` if nothing is here before, and they are just one line."""
         if self._buffer or len(octets) > LIMIT:
             return None
         data = bytes(octets)

@@ -30,7 +30,7 @@ class DotReader:
         """Take the next octets as they arrived and return the content that is certain by now."""
         data = self._held + chunk
         # Most contents have no line that begins with a dot before the end mark: then one search
-        # finds the mark, and no dot is taken out. Base64 has no dots, and one octet is found faster.
+        # finds the mark, and no dot is taken out. Base64 has no dots: one octet is found faster.
         first = data.find(_DOTTED) if b"." in data else -1
         if first < 0 or data.startswith(_END, first):
             end, dotted = first, False

@@ -157,7 +157,7 @@ class IncomingMessage:
         return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
 
     def _write(self) -> bool:
-        """Write the gathered octets; False: ``settle`` must be awaited, for the store or a refusal."""
+        """Write the gathered octets; False: await ``settle``, for the store or a refusal."""
         try:
             draft = self._draft or self._begun()
             self.full = not draft.write(b"".join(self._gathered))

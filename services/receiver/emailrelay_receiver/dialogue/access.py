@@ -62,7 +62,7 @@ class ClientStanding:
 
 
 def mechanisms(terms: ClientTerms, standing: ClientStanding) -> tuple[Mechanism, ...]:
-    """Return the mechanisms to offer. In clear: none, unless the client is local or they are set."""
+    """Return the mechanisms to offer: in clear, none unless the client is local or they are set."""
     if not standing.encrypted and not standing.private and terms.config.named is None:
         return ()
     return terms.config.choose(terms.possible, encrypted=standing.encrypted)

@@ -1,4 +1,4 @@
-"""The header of a content as a list of fields, each with its line ends, and the place of the rest."""
+"""The header of a content as a list of fields, each with its line ends, and the rest's place."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The parameters of the filters that ship, as their specs and the tables of the settings give them."""
+"""The parameters of the shipped filters, as their specs and the tables of settings give them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

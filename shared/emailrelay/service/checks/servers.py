@@ -60,7 +60,10 @@ def _look_up(address: ServerAddress) -> str:
         socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         said = error.strerror if isinstance(error, OSError) else None
-        return f"the host's name cannot be looked up ({said or error}); correct it, or mail for it waits"
+        return (
+            f"the host's name cannot be looked up ({said or error}); "
+            "correct it, or mail for it waits"
+        )
     return ""
 
 

@@ -17,7 +17,7 @@ _DAY = 86400
 
 
 class MemoryHistory(MailHistory):
-    """See ``MailHistory``. Its records are those of the other stores, so that they count the same."""
+    """See ``MailHistory``. Its records have the sizes of those that other stores write."""
 
     def __init__(self) -> None:
         self._bounds, self._records, self._octets = NO_HISTORY, deque[PastMessage](), 0

@@ -1,4 +1,4 @@
-"""The command ``emailrelay-store``; it says what to install if the library of the extra is missing."""
+"""The command ``emailrelay-store``; it says what to install if the extra's library is missing."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""``emailrelay-store``: make the tables of a database store, bring them up to date, and examine it."""
+"""``emailrelay-store``: makes the tables of a database store, updates them, and examines it."""
 
 import asyncio
 import os

@@ -19,7 +19,7 @@ from emailrelay.store.tokens import TokenStore, TokenTurn
 DIRECTORY = ".tokens"
 
 _ROOM = 128 * 1024
-"""Octets reserved before a token is requested: a full disk must not cost a token that works once."""
+"""Octets reserved before a token request: a full disk must not cost a token that works once."""
 
 
 class Reserved:

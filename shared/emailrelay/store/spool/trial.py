@@ -106,7 +106,8 @@ def _room(path: str, minimum_free: int) -> list[str]:
         return []
     return [
         (
-            f"{path}: {free // _MIB} MiB are free, less than minimum_free ({minimum_free // _MIB} MiB),"
+            f"{path}: {free // _MIB} MiB are free, "
+            f"less than minimum_free ({minimum_free // _MIB} MiB),"
             " so that mail is answered with 452; make room"
         )
     ]

@@ -126,7 +126,7 @@ class SpoolVerification(Verification):
         )
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
-        """See ``Verification.repair``. Opening the store recovered it; a claim sets damage aside."""
+        """See ``Verification.repair``. The opening recovered it; a claim sets damage aside."""
         done: dict[DamageFinding, str] = {}
         for finding in found:
             if finding.id is not None and finding.stage is not None:

@@ -127,7 +127,7 @@ class Batch(Generic[Item, Result]):
             waiting.succeed(result)
 
     def _stay(self, batch: "Sequence[_Waiting[Item, Result]]", error: StoreError) -> bool:
-        """Keep the items that stay for another try, and fail the others; return whether any stays."""
+        """Keep the items that stay for another try; fail the others; return whether any stays."""
         staying = [each for each in batch if self._again(each, error)]
         for each in batch:
             if each not in staying:

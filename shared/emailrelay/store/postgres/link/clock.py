@@ -10,8 +10,8 @@ NOW = "coalesce(to_timestamp(%(now)s::float8), statement_timestamp())"
 class DatabaseClock:
     """The time that the database shows, estimated between two answers from it.
 
-    ``given`` replaces it in tests. Statements take ``parameter``: None lets the database look at its own
-    clock.
+    ``given`` replaces it in tests. Statements take ``parameter``: None lets the database look at
+    its own clock.
     """
 
     __slots__ = ("_given", "_offset")

@@ -1,7 +1,7 @@
 """The connections of one process to the database.
 
-When the database is away every call fails at once, and one task tries to reach it again. No connection
-keeps a state between two transactions, so that a pooler in transaction mode may stand between.
+When the database is away, every call fails at once, and one task tries to reach it again. No
+connection keeps a state between two transactions: a pooler in transaction mode may stand between.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class DatabaseConnections:
     async def transact(
         self, doing: str, within: float = PATIENCE
     ) -> AsyncGenerator[DatabaseConnection]:
-        """Lend a connection within a transaction, in pipeline mode: only a fetch waits for the server.
+        """Lend a connection in a transaction, in pipeline mode: only a fetch waits for the server.
 
         Raises:
             Lost: see ``lend``; the transaction may have been committed.
@@ -192,7 +192,7 @@ class DatabaseConnections:
 
 
 def _ended(connection: DatabaseConnection) -> bool:
-    """Return whether the server has ended an idle connection: octets that no statement asked for."""
+    """Return whether the server has ended an idle connection: it has sent octets unasked."""
     if connection.closed:
         return True
     waiting = select.poll()

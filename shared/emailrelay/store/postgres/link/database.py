@@ -31,7 +31,7 @@ class Database:
         default_factory=lambda: {stage: set() for stage in Stage}
     )
     put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
-    """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
+    """Messages that the feeds of this process skip, each until a time (monotonic seconds)."""
     records: bool = False
     """True if the history is on, as far as this process knows."""
     notifier: DatabaseNotifier | None = None

@@ -1,4 +1,4 @@
-"""A question now and then, so that an idle process knows whether the database is away, and its time."""
+"""Regular questions that tell an idle process the database's time, and whether it is away."""
 
 import asyncio
 import contextlib

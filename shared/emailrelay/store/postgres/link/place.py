@@ -38,13 +38,13 @@ class Place:
     connections: int = 4
     """The most connections that one process opens."""
     allow: frozenset[str] = frozenset()
-    """Server settings that may be unsafe: ``fsync=off``, ``synchronous_commit=off`` and the like."""
+    """Server settings that may be unsafe, such as ``fsync=off`` and ``synchronous_commit=off``."""
     notify: bool = False
     """Announce new mail by NOTIFY, which a pooler in transaction mode does not pass on."""
     password_file: Path | None = None
 
     def secret(self) -> dict[str, str]:
-        """Read the password for a new connection; {}: libpq finds it in PGPASSFILE or a service file.
+        """Read the password for a new connection; {}: libpq reads PGPASSFILE or a service file.
 
         Raises:
             StoreError: the file cannot be read.
@@ -59,7 +59,7 @@ class Place:
 
 
 def parse(url: str) -> Place:
-    """Read a URL: libpq's parameters, and ours (``lease``, ``connections``, ``allow`` …) beside them.
+    """Read a URL: libpq's parameters, and ours (``lease``, ``connections``, ``allow`` …).
 
     Raises:
         StoreUnusable: the URL is wrong, or holds a password.

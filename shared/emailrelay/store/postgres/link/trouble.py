@@ -36,7 +36,7 @@ _AT_CONNECT = (
 )
 """What only the text tells: libpq gives no SQLSTATE for a refused connection."""
 _CONFLICT = "40"
-"""The class of SQLSTATEs of a transaction that was in the way of another: a deadlock and the like."""
+"""The class of SQLSTATEs of a transaction that conflicts with another, as in a deadlock."""
 _NO_RESOURCES = "53"
 """The class of SQLSTATEs of resources that are short now."""
 
@@ -46,7 +46,7 @@ class Lost(StoreError):
 
 
 class Busy(StoreError):
-    """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
+    """The database answers but cannot do it now: it has no room, or a lock or a limit stops it."""
 
 
 class Conflict(Busy):

@@ -65,9 +65,10 @@ select exists (select 1 from emailrelay.message where id = %(id)s)
     or exists (select 1 from emailrelay.history where id = %(id)s)
 """
 _TAKEN_BACK = """
-insert into emailrelay.history (id, ended_at, how) values (%(id)s, statement_timestamp(), 'taken back')
+insert into emailrelay.history (id, ended_at, how)
+values (%(id)s, statement_timestamp(), 'taken back')
 """
-# The lock is a write: a row that a crash has left on this server may not be on its standby yet, and a
+# The lock is a write: a row that a crash has left on this server may not be on its standby yet. A
 # commit without a write would not wait for that.
 _THERE = "select id from emailrelay.message where id = any(%(ids)s) for update"
 _FORGET = "delete from emailrelay.history where id = any(%(ids)s)"

@@ -1,4 +1,4 @@
-"""The leases of one process: renewed at a third of their length, and looked at before each final dot."""
+"""The leases of one process: renewed at a third of their length, checked before each final dot."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from emailrelay.store.postgres.link.connections import PATIENCE
 from emailrelay.store.postgres.link.database import Database
 
 _RENEW = """
-update emailrelay.message m set lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
+update emailrelay.message m
+set lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
 from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where m.id = d.id and m.lease_token = d.token and m.lease_until is not null returning m.id
 """

@@ -45,7 +45,8 @@ _PREPARED = "select id, octets from emailrelay.notice where about = %(about)s"
 _LEAVE = "delete from emailrelay.notice where about = %(about)s returning id, envelope, octets"
 _LEFT = """
 select n.about from emailrelay.notice n where not n.local and not exists (
-    select 1 from emailrelay.message m where m.id = n.about and m.lease_until > statement_timestamp())
+    select 1 from emailrelay.message m
+    where m.id = n.about and m.lease_until > statement_timestamp())
 """
 
 

@@ -1,6 +1,6 @@
 """The ends of claims: many settlements in one transaction, each fenced by its lease's token.
 
-The transaction locks the rows that still belong to their claims, looks at what operators have wished
+The transaction locks the rows that still belong to their claims, reads what operators have wished
 meanwhile, and makes the changes. A settlement whose answer was lost is made again: the row, or the
 history, tells by the token that it was made, and not that of another claim.
 """

@@ -1,4 +1,4 @@
-"""Content on its way into the database: a small one stays here, a large one goes ahead in chunks."""
+"""Content for the database: a small one stays here, a large one is written ahead in chunks."""
 
 import contextlib
 import zlib

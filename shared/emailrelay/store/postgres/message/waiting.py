@@ -1,8 +1,8 @@
 """Clients that wait for the answer to their message (``ack`` other than ``stored``).
 
-The commit inserts a row into ``awaited``. A worker answers by an UPDATE of a row without a reply, a
-receiver gives up by a DELETE of a row without one: the database lets exactly one succeed. A receiver
-renews its rows; after ``WAIT`` seconds without renewal it counts as dead.
+The commit inserts a row into ``awaited``. A worker answers by an UPDATE of a row without a reply. A
+receiver gives up by a DELETE of a row without one. The database lets exactly one succeed. A
+receiver renews its rows; after ``WAIT`` seconds without renewal it counts as dead.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class ClientWaits:
     async def answer(
         self, message: UUID, within: float, gone: asyncio.Future[None] | None
     ) -> Reply | None:
-        """Wait for an answer; after ``within`` seconds, or once ``gone``, give up unless it is there."""
+        """Wait for an answer; if none has come in ``within`` seconds or once ``gone``, give up."""
         reply = self._waiting[message]
         waiting = (reply,) if gone is None else (reply, gone)
         try:

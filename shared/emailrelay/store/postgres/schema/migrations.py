@@ -1,8 +1,8 @@
 """The tables, as the steps that make and change them.
 
-Expand, then contract: a step may add, and what it adds has a default, so that services of the version
-before run on. ``oldest`` says which schema version a service must know to work on the tables after the
-step; a step that removes something raises it, one release after the last use.
+Expand, then contract: a step may add, and what it adds has a default, so that services of the
+version before run on. ``oldest`` says which schema version a service must know to work on the
+tables after the step. A step that removes something raises it, one release after the last use.
 
 What only PostgreSQL knows stands in ``Tuned``, beside plain words for databases that are compatible
 with it: nothing but speed depends on it.

@@ -104,7 +104,7 @@ class KernelSyncs:
             rest = ctypes.byref(self._addresses, len(refused) * ctypes.sizeof(ctypes.c_void_p))
             count = ctypes.c_long(len(syncs) - len(refused))
             begun = self._call(self._submit, self._context, count, rest)
-            # The kernel stops at a file that it refuses. The next call begins with it and tells why.
+            # The kernel stops at a file that it refuses. The next call begins there and tells why.
             refused += [None] * begun if begun > 0 else [_error()]
         return refused
 

@@ -94,7 +94,7 @@ class DraftFiles:
         self.seal_with(envelope, acceptance.write(accepted))
 
     def seal_with(self, envelope: Envelope, lines: bytes) -> None:
-        """Write the envelope with these lines of its journal, the first of which is ``Accepted``."""
+        """Write the envelope with these lines of its journal; the first one is ``Accepted``."""
         self.sealed = envelope_format.write(envelope) + lines
         file_octets.write_all(self.envelope, self.sealed)
 

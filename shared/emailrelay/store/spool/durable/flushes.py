@@ -1,8 +1,8 @@
 """Syncs batches of files in a thread, one after the other: what the kernel does not do by itself.
 
-These are jobs that close large removed files or wait for a write-back, and all jobs where the kernel
-makes no syncs for an event loop (``loop_flushes``). What waits is flushed at once. The next batch is
-what has come during the flush.
+These are jobs that close large removed files or wait for a write-back, and all jobs where the
+kernel makes no syncs for an event loop (``loop_flushes``). What waits is flushed at once. The next
+batch is what has come during the flush.
 """
 
 import errno

@@ -158,7 +158,7 @@ class Log:
         return failed
 
     def sync_beside(self, batches: Sequence[Written]) -> int | None:
-        """Return an open file whose sync makes batches durable, for ``judge``; None: use ``sync``."""
+        """Return an open file whose sync makes batches durable (``judge``); None: use ``sync``."""
         segments = {each.segment for each in batches}
         if len(segments) != 1 or any(each.number in self._broken for each in segments):
             return None

@@ -207,7 +207,7 @@ def _move_into_place(locked: Locked, at: Location, known: _Prepared | None = Non
     if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
-        # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.
+        # Without a replacement, an earlier try renamed it: this is the lock of the new envelope.
         if known is not None:
             stage = known.stage
         else:

@@ -1,4 +1,4 @@
-"""The two sides of a client's wait for the answer to its message (``ack`` other than ``stored``)."""
+"""The two sides of a client's wait for its message's answer (``ack`` other than ``stored``)."""
 
 import asyncio
 from abc import ABC, abstractmethod

@@ -99,7 +99,7 @@ def _restore(
 
 
 def _finish_adoption(spool: Spool, message: QueueId) -> bool:
-    """Finish what filterd had begun, if the log has its result: a claim would find the old content."""
+    """Finish what filterd began, if the log has its result: a claim would find the old content."""
     stage = spool.stage_of(message)
     if stage is None:
         return False
