@@ -19,7 +19,7 @@ from pathlib import Path
 from emailrelay.dsn_request import NO_REQUEST
 from emailrelay.envelope import Address
 from emailrelay.queue_id import QueueIds
-from emailrelay.store.quick_chooser import begin_submission
+from emailrelay.store.quick_submission import begin_submission
 
 MESSAGES = 20
 COMMANDS = {

@@ -86,6 +86,18 @@ def test_listing_can_be_narrowed_to_stages_and_ids(viewed: Opener, now: float) -
         assert ids((Stage.READY,), held, failed) == set()
 
 
+def test_message_that_moves_meanwhile_is_read_where_it_is(viewed: Opener, now: float) -> None:
+    async def retry(message: QueueId) -> None:
+        async with viewed() as store:
+            assert await store.retry(message)
+
+    failed = asyncio.run(fill(viewed, now))[2]
+    with view_at(viewed.place) as view:
+        listed = list(view.listing(ids=[failed]))
+        asyncio.run(retry(failed))
+        assert [entry.listed.id for entry in view.entries(listed)] == [failed]
+
+
 def test_content_is_read_octet_for_octet(viewed: Opener, now: float) -> None:
     messages = asyncio.run(fill(viewed, now))
     with view_at(viewed.place) as view:

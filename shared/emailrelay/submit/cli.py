@@ -18,7 +18,8 @@ from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.settings_file import SettingsFile, SettingsUnreadable
 from emailrelay.spool_dir import HostSettings
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
-from emailrelay.store.quick_chooser import begin_submission, directory_at
+from emailrelay.store.quick_chooser import directory_at
+from emailrelay.store.quick_submission import begin_submission
 from emailrelay.store.submission import SubmissionRefused
 from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose

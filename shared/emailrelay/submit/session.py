@@ -9,7 +9,8 @@ import threading
 from contextlib import suppress
 
 from emailrelay.errors import RelayError, reason_of
-from emailrelay.store.quick_chooser import directory_at, takes_submissions
+from emailrelay.store.quick_chooser import directory_at
+from emailrelay.store.quick_submission import takes_submissions
 
 _CHUNK = 65536
 _TIME_LIMIT = 30.0

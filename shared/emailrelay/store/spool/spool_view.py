@@ -25,17 +25,27 @@ class SpoolView(QueueView):
         self, stages: Sequence[Stage] = tuple(Stage), ids: Collection[QueueId] = ()
     ) -> Iterator[Listed]:
         """See ``QueueView.listing``."""
-        named = self._named(ids) if ids else map(names.parse, files.listed(self._root))
+        if ids:
+            self._root.renew()
+            for message in sorted(filter(names.is_id, ids), key=arrival):
+                listed = self._find(message)
+                if listed is not None and listed.stage in stages:
+                    yield listed
+            return
+        named = map(names.parse, files.listed(self._root))
         found = [entry for entry in named if entry is not None and entry.stage in stages]
         for entry in sorted(found, key=lambda entry: arrival(entry.id)):
             listed = self._listed(entry)
             if listed is not None:
                 yield listed
 
-    def _named(self, ids: Collection[QueueId]) -> Iterator[names.EnvelopeName]:
-        self._root.renew()
-        for message in filter(names.is_id, ids):
-            yield from (names.EnvelopeName(message, stage) for stage in Stage)
+    def _find(self, message: QueueId) -> Listed | None:
+        # Twice: it may move meanwhile, to a stage that was looked at before.
+        for stage in (*Stage, *Stage):
+            listed = self._listed(names.EnvelopeName(message, stage))
+            if listed is not None:
+                return listed
+        return None
 
     def _since(self, entry: names.EnvelopeName) -> float | None:
         try:
@@ -76,16 +86,23 @@ class SpoolView(QueueView):
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
         """See ``QueueView.entries``."""
         for message in listed:
-            path = self._root / names.envelope(message.id, message.stage)
-            try:
-                octets = _read(path)
-                if octets is None:
-                    continue
-                file = envelope_format.parse(octets)
-            except (DamagedMessage, OSError) as error:
-                yield QueueEntry(message, None, (), reason_of(error, str(path)))
-            else:
-                yield QueueEntry(message, file.envelope, journal_format.parse(file.tail))
+            entry = self._entry(message)
+            if entry is None and (moved := self._find(message.id)) is not None:
+                entry = self._entry(moved)
+            if entry is not None:
+                yield entry
+
+    def _entry(self, message: Listed) -> QueueEntry | None:
+        """Read an envelope and its journal; None: the message is not at this stage."""
+        path = self._root / names.envelope(message.id, message.stage)
+        try:
+            octets = _read(path)
+            if octets is None:
+                return None
+            file = envelope_format.parse(octets)
+        except (DamagedMessage, OSError) as error:
+            return QueueEntry(message, None, (), reason_of(error, str(path)))
+        return QueueEntry(message, file.envelope, journal_format.parse(file.tail))
 
     def content(self, message: QueueId) -> Iterator[bytes] | None:
         """See ``QueueView.content``."""
