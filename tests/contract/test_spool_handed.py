@@ -1,6 +1,7 @@
 """Messages that a receiver hands to a forwarder, since their clients wait: no files are needed."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import stat
@@ -43,6 +44,7 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.feed import handed
 from emailrelay.store.spool.message.handed_claim import HandedClaim
 from emailrelay.store.spool.wake import handing, stream_sockets
+from emailrelay.store.spool.wake.answer_socket import SOCKET
 from emailrelay.store.spool.wake.package import LARGEST_CONTENT
 
 WIDE = HistoryBounds(30, 100_000_000)
@@ -293,6 +295,59 @@ async def test_receiver_hands_over_a_bounded_number(
         for draft in (one, two):
             await draft.discard()
         assert await stages(store) == {}
+
+
+async def test_forwarder_that_does_not_read_gets_no_more(spool: SpoolOpener) -> None:
+    async with spool() as store, spool() as other, linked(store, other):
+        # No turn of the loop passes: nothing is read meanwhile.
+        drafts = [await committed(store, bytes(60_000)) for _ in range(40)]
+        assert 0 < len(await stages(store)) < 40
+        for draft in drafts:
+            await draft.discard()
+
+
+async def test_forwarder_that_takes_no_more_keeps_only_what_it_works_on(spool: SpoolOpener) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        before = await committed(store)
+        feed.take_no_more()
+        later = await committed(store)
+        async with draft, before, later, spool() as third, third.feed(Stage.READY) as free:
+            found = {(await next_of(free)).id for _ in range(2)}
+            assert found == {before.id, later.id}
+            assert await claim.settle(Done(), answer=OK)
+            assert await answered(draft) == OK
+
+
+async def test_answer_for_a_full_socket_keeps_the_message_in_doubt(spool: SpoolOpener) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        async with draft:
+            assert await claim.before_dot("mx.test:25")
+            fill(spool)
+            settling = asyncio.ensure_future(claim.settle(Done(), answer=OK))
+            await asyncio.sleep(0)
+            assert draft.id in doubts(spool)
+            assert await settling
+            assert await answered(draft) == OK
+        assert draft.id not in doubts(spool)
+
+
+def fill(spool: SpoolOpener) -> None:
+    """Send to the receiver's socket for answers until it is full."""
+    (path,) = (spool.directory / ".wake").glob(f"{SOCKET}.*")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)  # noqa: FBT003 - the library's own
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.sendto(b"no answer", str(path))
+
+
+def doubts(spool: SpoolOpener) -> str:
+    return "".join(
+        path.read_bytes().decode(errors="replace")
+        for path in (spool.directory / ".doubt").iterdir()
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class ForwarderWorker:
             await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
+            self.feed.take_no_more()
             await self._deliveries.drain(tasks, self.grace)
         for task in tasks:
             if not task.cancelled():

@@ -38,6 +38,12 @@ class Feed(ABC):
         This default suits a store that mail cannot enter unannounced.
         """
 
+    def take_no_more(self) -> None:  # noqa: B027 - a default
+        """Give back what others could claim: this process claims nothing more.
+
+        This default suits a store that gives no message to one process before its claim.
+        """
+
     async def __aenter__(self) -> Self:
         """Begin the watch, then scan."""
         return self

@@ -162,6 +162,7 @@ class Syncer:
             raise refusal
         row.append(job)
         if self._soon:
+            self._lone = 0
             return
         self._soon = True
         job.loop.call_soon(self._end_turn)

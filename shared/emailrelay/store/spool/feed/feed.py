@@ -82,6 +82,11 @@ class SpoolFeed(Feed):
         """See ``Feed.wake``."""
         self._hints.wake()
 
+    def take_no_more(self) -> None:
+        """See ``Feed.take_no_more``."""
+        if self._handed is not None:
+            self._handed.take_no_more()
+
     def all_heard(self) -> bool:
         """See ``Feed.all_heard``."""
         return not self._spool.announcer.announce_missed()

@@ -18,6 +18,8 @@ from emailrelay.store.spool.wake.package import Package, PackageReader, returned
 
 _LOOK = 5.0
 """Seconds between two looks whether the socket still has its name."""
+_FRESH = 1.0
+"""Seconds after which a look is worth its cost: has the client gone?"""
 _MOST_CONNECTIONS = 64
 _MOST_PENDING = 256
 """Messages that wait for a free task; further ones go back, and wait in files."""
@@ -26,6 +28,8 @@ _MOST_PENDING = 256
 class _Pending(NamedTuple):
     package: Package
     giver: "_Giving"
+    came: float
+    """The loop's time."""
 
 
 class HandedMessages:
@@ -37,6 +41,7 @@ class HandedMessages:
         self._pending: dict[QueueId, _Pending] = {}
         self._connections: set[_Giving] = set()
         self._serving: asyncio.Task[None] | None = None
+        self._takes = True
 
     async def open(self) -> None:
         """Listen. Where no socket can be made, all mail comes in files."""
@@ -49,9 +54,8 @@ class HandedMessages:
             try:
                 await self._serve_while_named(ready)
             except OSError:
-                await asyncio.sleep(_LOOK)
-            finally:
                 ready.set()
+                await asyncio.sleep(_LOOK)
 
     async def _serve_while_named(self, ready: asyncio.Event) -> None:
         directory = self._spool.directories.wake
@@ -77,16 +81,20 @@ class HandedMessages:
         pending = self._pending.pop(message, None)
         if pending is None:
             return None
-        claim = opened(self._spool, *pending)
+        package, giver, came = pending
+        claim = opened(self._spool, package, giver)
+        if claim and running_loop().time() - came > _FRESH and not claim.is_awaited():
+            claim = None  # a client that has gone: the receiver has forgotten the message
         if claim is None:
-            pending.giver.give_back(message)
+            giver.give_back(message)
         return claim
 
     def add(self, giver: "_Giving", package: Package) -> None:
         """Take a message of a connection, or give it back."""
         message = package.message
-        if len(self._pending) < _MOST_PENDING and message not in self._pending:
-            self._pending[message] = _Pending(package, giver)
+        room = self._takes and len(self._pending) < _MOST_PENDING
+        if room and message not in self._pending:
+            self._pending[message] = _Pending(package, giver, running_loop().time())
             if self._announce(message):
                 return
             self._pending.pop(message, None)
@@ -108,14 +116,19 @@ class HandedMessages:
             if pending.giver is not giver
         }
 
+    def take_no_more(self) -> None:
+        """Give back what nobody has claimed, and all that comes from now on."""
+        self._takes = False
+        pending, self._pending = self._pending, {}
+        for message, (_, giver, _) in pending.items():
+            giver.give_back(message)
+
     async def close(self) -> None:
         """Listen no more, and give back what nobody has claimed."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait((self._serving,))
-        pending, self._pending = self._pending, {}
-        for message, (_, giver) in pending.items():
-            giver.give_back(message)
+        self.take_no_more()
         for giver in list(self._connections):
             giver.end_soon()
 

@@ -97,6 +97,10 @@ class DeliveryWait(Wait):
         to, answer = self._addressed(reply)
         return self._told(reply, sent=await self._spool.announcer.tell_together(to, answer))
 
+    def answer_waits(self) -> bool:
+        """Tell if the answer was told and is still here: the socket of the receiver is full."""
+        return self._spool.announcer.keeps(f"{SOCKET}.{self._process}") and self.stands()
+
     def refuse(self) -> None:
         """Answer a client whose message was withdrawn."""
         to, answer = self._addressed(_NOT_DELIVERED)

@@ -31,6 +31,7 @@ from emailrelay.store.spool.wake.package import Package
 from emailrelay.store.transition import Change
 
 _TRY_AGAIN = 1.0
+_SOON = 0.05
 
 
 class Giver(Protocol):
@@ -88,6 +89,10 @@ class HandedClaim(Claim):
         self._open = True
         self._settled = False
 
+    def is_awaited(self) -> bool:
+        """Tell if the client still waits."""
+        return self._wait.stands()
+
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``."""
         yield self._package.content
@@ -95,6 +100,8 @@ class HandedClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         if self._files is None:
+            if self._giver.lost:
+                raise StoreError(f"copy {self.id} for filters", "its receiver has it again")
             try:
                 self._files = self._as_files()
             except OSError as error:
@@ -128,8 +135,11 @@ class HandedClaim(Claim):
                 self._files = await self._surely_as_files()
             if self._files is not None:
                 return await self._files.settle(settlement, answer)
+            self._settled = True  # the next server has decided: it is never given back
             heard = await self._end(settlement, answer)
-            self._settled = True
+            # The message is in doubt as long as its answer is here only.
+            while self._wait.answer_waits():  # noqa: ASYNC110 - sockets do not tell of room
+                await asyncio.sleep(_SOON)
         finally:
             await self.release()
         return heard
@@ -146,7 +156,8 @@ class HandedClaim(Claim):
             return True
         if isinstance(settlement, Done):
             self._remember(transition.gone(settlement.end, settlement.attempt))
-        return await self._wait.tell(answer)
+        # A receiver whose connection has ended has the message again.
+        return await self._wait.tell(answer) and not self._giver.lost
 
     def _remember(self, change: Change) -> None:
         remember(self._spool, self, self._entries, change)

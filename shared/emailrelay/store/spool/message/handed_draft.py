@@ -97,17 +97,19 @@ class HandedDraft(Draft):
     def _back(self, accepted: Accepted) -> None:
         """Make files for any forwarder: the one that had the message does not deliver it."""
         waiter, self._link = self._waiter, None
-        # A forwarder that died may have answered, or have stored it before.
-        if waiter is None or waiter.has_answer() or self._spool.stage_of(self.id) is not None:
+        if waiter is None:
             return
         try:
+            # A forwarder that died may have answered, or have stored it before.
+            if waiter.has_answer() or self._spool.stage_of(self.id) is not None:
+                return
             files = SpoolDraft(self._spool, self._fields, None, self.id)
             try:
                 files.write(self._content)
                 files.show_unsynced(accepted)
             finally:
                 files.abandon()
-        except StoreError as error:
+        except (OSError, StoreError) as error:
             self._spool.trouble(f"store {self.id}", error)
             waiter.told(str(_NOT_NOW))
 

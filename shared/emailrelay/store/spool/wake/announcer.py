@@ -92,6 +92,10 @@ class Announcer:
         self._retry_missed()
         return sent
 
+    def keeps(self, name: str) -> bool:
+        """Tell if datagrams for a socket are still here."""
+        return self._sender.keeps(name)
+
     def ask_for_scans(self) -> None:
         """See ``HintSender.ask_for_scans``."""
         self._sender.ask_for_scans()

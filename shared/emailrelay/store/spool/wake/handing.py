@@ -28,9 +28,11 @@ _MOST_HANDED = 100
 class Link(asyncio.Protocol):
     """One connection to a forwarder, and the messages that it has."""
 
-    def __init__(self, lost: Callable[["Link"], None]) -> None:
-        """``lost`` is called at the end, before the messages go back."""
-        self._lost = lost
+    def __init__(self, lost: Callable[["Link"], None], receive: Callable[[], None]) -> None:
+        """``lost`` is called at the end, before messages go back; ``receive``: see ``Links``."""
+        self._lost, self._receive = lost, receive
+        self.full = False
+        """True: the forwarder does not read what was sent, and gets nothing more."""
         self._returns = ReturnReader()
         self._handed: dict[QueueId, Callable[[], None]] = {}
         self._transport: asyncio.Transport
@@ -66,10 +68,19 @@ class Link(asyncio.Protocol):
         except ValueError:  # what no forwarder says
             self._transport.abort()
             return
+        self._receive()  # an answer may have come before
         for message in messages:
             back = self._handed.pop(message, None)
             if back is not None:
                 back()
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self.full = False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any end is the same
         """Take all messages back: the forwarder has died, or stops."""
@@ -97,7 +108,7 @@ class Links:
             self._look()
         best: Link | None = None
         for link in self._links.values():
-            if best is None or link.load < best.load:
+            if not link.full and (best is None or link.load < best.load):
                 best = link
         return best if best is not None and best.load < _MOST_HANDED else None
 
@@ -117,7 +128,7 @@ class Links:
     async def _open(self, name: str, opened: socket.socket) -> None:
         try:
             _, link = await running_loop().create_unix_connection(
-                lambda: Link(self._ended), sock=opened
+                lambda: Link(self._ended, self._receive), sock=opened
             )
         except OSError:
             opened.close()

@@ -94,6 +94,10 @@ class HintSender:
                 return False
             return True
 
+    def keeps(self, name: str) -> bool:
+        """Tell if the socket of this name was too full for a datagram, which is still here."""
+        return name in self._missed
+
     def send_missed(self) -> None:
         """Send the hints that sockets were too full for."""
         with self._one, contextlib.suppress(OSError):
