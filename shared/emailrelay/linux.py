@@ -266,6 +266,19 @@ def copy_octets(source: int, target: int, offset: int, count: int) -> int:
 # Memory and time
 
 
+def limit_pipe(descriptor: int, octets: int) -> None:
+    """Let a pipe hold about as many octets as this; elsewhere it holds what the system chose."""
+    if AVAILABLE:
+        # Its user may have used up fs.pipe-user-pages-soft.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, octets)
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if AVAILABLE else os.cpu_count() or 1
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep up to a few MiB of freed memory.
 

@@ -1,10 +1,8 @@
 """A worker that stands by leaves clients to others as long as these have few sessions."""
 
-import os
-from collections.abc import Set as AbstractSet
-
 import pytest
 
+from emailrelay import linux
 from emailrelay_receiver.seat import SessionCounts, seat
 
 
@@ -22,7 +20,7 @@ def test_half_of_the_processors_have_a_worker_that_accepts_at_once(
 ) -> None:
     _have(monkeypatch, processors)
     counts = SessionCounts(4)
-    seats = [seat(counts, place, most=100) for place in range(4)]
+    seats = [seat(counts, place) for place in range(4)]
     assert [each.stands_by for each in seats] == stands_by
 
 
@@ -34,10 +32,10 @@ def test_clients_are_left_to_a_worker_with_few_sessions(
     most: int, sessions: int, *, few: bool
 ) -> None:
     counts = SessionCounts(2)
-    first, second = (seat(counts, place, most=most) for place in range(2))
+    first, second = (seat(counts, place) for place in range(2))
     first.note(sessions)
     second.note(1000)
-    assert second.leaves_clients() is few
+    assert second.leaves_clients(most) is few
 
 
 @pytest.fixture
@@ -46,7 +44,4 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _have(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
-    def affinity(_process: int) -> AbstractSet[int]:
-        return frozenset(range(processors))
-
-    monkeypatch.setattr(os, "sched_getaffinity", affinity)
+    monkeypatch.setattr(linux, "processors", lambda: processors)

@@ -90,8 +90,7 @@ async def _serve(
         make = partial(make_context, store=store, report=report, clock=time.time)
         own = None
         if counts is not None:
-            most = min(now.connections, now.client_connections)
-            own = seat(counts, signals.place, most=most)
+            own = seat(counts, signals.place)
         receiver = Receiver(make(live.now), listeners.sockets, own)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
         await service.keep_history(store, now, report)

@@ -91,20 +91,25 @@ class Receiver:
 
     def _stand_by(self, seat: Seat) -> None:
         # Copies: see above.
-        own = [listening.dup() for listening in self._sockets]
+        own = {listening.dup(): socket_path(listening) for listening in self._sockets}
         for each in own:
             keep_first_packets(each)
+
+        def leaves_clients() -> bool:
+            limits = self.context.admission
+            return seat.leaves_clients(min(limits.most, limits.most_of_one))
+
         standing = StandBy(
             own,
-            leaves_clients=seat.leaves_clients,
+            leaves_clients=leaves_clients,
             serve=self._serve,
             trouble=lambda error: self.context.report(AcceptTrouble(reason=str(error))),
         )
         self._accepting.push_async_callback(standing.close)
         standing.watch()
 
-    async def _serve(self, listening: socket.socket, client: socket.socket) -> None:
-        make = partial(self._session, socket_path(listening))
+    async def _serve(self, path: str, client: socket.socket) -> None:
+        make = partial(self._session, path)
         await asyncio.get_running_loop().connect_accepted_socket(make, client)
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,8 +6,9 @@ get a worker that accepts at once. The others stand by until these have work.
 """
 
 import mmap
-import os
 from dataclasses import dataclass
+
+from emailrelay import linux
 
 _FEW = 24
 """Sessions that make a worker's batches large enough: more would not make a message cheaper."""
@@ -28,7 +29,6 @@ class Seat:
     place: int
     accept_at_once: int
     """Workers that accept at once; the others stand by."""
-    few: int
 
     def note(self, sessions: int) -> None:
         """Tell the other workers the number of sessions of this one."""
@@ -39,13 +39,11 @@ class Seat:
         """True: this worker leaves clients to others as long as these have few."""
         return self.place >= self.accept_at_once
 
-    def leaves_clients(self) -> bool:
-        """Tell if a worker that accepts at once has few sessions now."""
-        return min(self.counts.counts[: self.accept_at_once]) < self.few
+    def leaves_clients(self, most: int) -> bool:
+        """Tell if a worker that accepts at once, and serves ``most`` sessions, has few now."""
+        return min(self.counts.counts[: self.accept_at_once]) < min(_FEW, most // 2)
 
 
-def seat(counts: SessionCounts, place: int, *, most: int) -> Seat:
-    """Return the seat of a worker on this machine; ``most``: sessions that it serves, at most."""
-    processors = len(os.sched_getaffinity(0))
-    few = min(_FEW, most // 2)
-    return Seat(counts, place, accept_at_once=max(1, processors // 2), few=few)
+def seat(counts: SessionCounts, place: int) -> Seat:
+    """Return the seat of a worker on this machine."""
+    return Seat(counts, place, accept_at_once=max(1, linux.processors() // 2))

@@ -3,7 +3,7 @@
 import asyncio
 import select
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 
 _PAUSE, _LOOKS = 0.002, 5
 """Seconds between two looks, and the looks that must find a client who waits: the others are busy,
@@ -21,13 +21,13 @@ class StandBy:
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
+        sockets: Mapping[socket.socket, str],
         *,
         leaves_clients: Callable[[], bool],
-        serve: Callable[[socket.socket, socket.socket], Coroutine[None, None, None]],
+        serve: Callable[[str, socket.socket], Coroutine[None, None, None]],
         trouble: Callable[[OSError], None],
     ) -> None:
-        """Own ``sockets``. ``serve`` begins a session: listening socket, the client's socket."""
+        """Own ``sockets``, with their paths. ``serve`` begins a session: path, client's socket."""
         self._sockets = sockets
         self._leaves_clients, self._serve, self._trouble = leaves_clients, serve, trouble
         self._loop = asyncio.get_running_loop()
@@ -70,7 +70,7 @@ class StandBy:
             self._accept()
 
     def _accept(self) -> None:
-        for listening in self._sockets:
+        for listening, path in self._sockets.items():
             for _ in range(_MOST):
                 try:
                     client, _address = listening.accept()
@@ -83,13 +83,13 @@ class StandBy:
                     self._unwatch()
                     self._later(_REST)
                     return
-                task = self._loop.create_task(self._begin(listening, client))
+                task = self._loop.create_task(self._begin(path, client))
                 self._begun.add(task)
                 task.add_done_callback(self._begun.discard)
 
-    async def _begin(self, listening: socket.socket, client: socket.socket) -> None:
+    async def _begin(self, path: str, client: socket.socket) -> None:
         try:
-            await self._serve(listening, client)
+            await self._serve(path, client)
         except OSError:  # the client has gone
             client.close()
 

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from emailrelay import linux
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
 
@@ -58,12 +59,11 @@ class HintChannel:
 
         """
         self._reading, self._writing = os.pipe()
-        for end in (self._reading, self._writing):
+        self._called, self._calling = os.pipe()
+        """Has an octet when a worker that stands by is to help."""
+        for end in (self._reading, self._writing, self._called, self._calling):
             os.set_blocking(end, False)
-        with contextlib.suppress(OSError):  # its user has used up fs.pipe-user-pages-soft
-            fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, _PIPE)
-        self._calls = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable when a worker that stands by is to help."""
+        linux.limit_pipe(self._writing, _PIPE)
         self._waiting: deque[asyncio.Future[Hint]] = deque()
         """The tasks of this process that wait for a hint."""
         self._stands_by = False
@@ -99,9 +99,14 @@ class HintChannel:
         self._look = None
         unread = _unread(self._reading)
         if self._sent - unread < sent:
-            os.eventfd_write(self._calls, 1)
+            self._call()
         if unread:
             self._look_soon()
+
+    def _call(self) -> None:
+        """Call one worker that stands by, if any waits for work."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._calling, b"\0")
 
     async def receive(self) -> Hint:
         """Wait for the next hint. Any number of tasks may wait.
@@ -127,14 +132,14 @@ class HintChannel:
         if self._reads:
             running_loop().add_reader(self._reading, self._read)
         else:
-            running_loop().add_reader(self._calls, self._help)
+            running_loop().add_reader(self._called, self._help)
 
     def _help(self) -> None:
         try:
-            os.eventfd_read(self._calls)
+            os.read(self._called, select.PIPE_BUF)  # all calls: one worker helps at a time
         except BlockingIOError:  # another worker was quicker
             return
-        running_loop().remove_reader(self._calls)
+        running_loop().remove_reader(self._called)
         self._reads = True
         self._listen()
 
@@ -164,17 +169,18 @@ class HintChannel:
     def _give_back(self, hint: Hint) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it is lost, and a scan finds the message
             os.write(self._writing, _record(hint))
+            self._call()
 
     def _rest(self) -> None:
         """Read no more hints while no task waits: another worker takes them."""
         if not self._waiting:
-            running_loop().remove_reader(self._reading if self._reads else self._calls)
+            running_loop().remove_reader(self._reading if self._reads else self._called)
 
     def close(self) -> None:
         """Close the channel in this process."""
         if self._look is not None:
             self._look.cancel()
-        for descriptor in (self._reading, self._writing, self._calls):
+        for descriptor in (self._reading, self._writing, self._called, self._calling):
             os.close(descriptor)
 
 

@@ -83,6 +83,8 @@ class ConnectionQueue:
     def leave(self) -> None:
         """Give the place to the next message; this one was not offered."""
         self.in_use -= 1
+        if self.in_use == 0:
+            self._finished_at = self._loop.time()  # the next one has just begun
         while self._waiters and self.in_use < self._limit.now:
             waiter = self._waiters.popleft()
             if not waiter.done():
