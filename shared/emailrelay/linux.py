@@ -274,11 +274,6 @@ def limit_pipe(descriptor: int, octets: int) -> None:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, octets)
 
 
-def processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if AVAILABLE else os.cpu_count() or 1
-
-
 def keep_freed_memory() -> None:
     """Have the C library keep up to a few MiB of freed memory.
 

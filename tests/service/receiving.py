@@ -16,7 +16,6 @@ from emailrelay.stage import Stage
 from emailrelay.store.memory.store import MemoryStore
 from emailrelay_receiver.context import ReceiverContext, make_context
 from emailrelay_receiver.receiver import Receiver
-from emailrelay_receiver.seat import Seat
 
 HANG = 20.0
 
@@ -119,7 +118,6 @@ async def receiving(
     settings: ReceiverSettings | None = None,
     store: type[MemoryStore] = MemoryStore,
     place: str = "127.0.0.1",
-    seat: Seat | None = None,
 ) -> AsyncGenerator[Running]:
     settings = settings or ReceiverSettings(domain="relay.test")
     events: list[Event] = []
@@ -128,7 +126,7 @@ async def receiving(
     try:
         async with store(report=events.append) as opened:
             context = make_context(settings, opened, report=events.append, clock=time.time)
-            receiver = Receiver(context, listeners.sockets, seat)
+            receiver = Receiver(context, listeners.sockets)
             async with receiver:
                 opened_at = listeners.sockets[0]
                 port = 0 if place.startswith("/") else opened_at.getsockname()[1]

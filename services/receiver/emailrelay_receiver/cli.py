@@ -22,7 +22,6 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver, first_is_set
-from emailrelay_receiver.seat import SessionCounts, seat
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,12 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_files(settings, report=report)
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
-    counts = SessionCounts(settings.workers) if settings.workers > 1 else None
     return service.run_listening(
         settings,
         settings.interface,
         settings.port,
-        lambda listeners, signals: _serve(live, listeners, counts, signals, report),
+        lambda listeners, signals: _serve(live, listeners, signals, report),
         report=report,
         live=live,
         store=settings.store_fallback or settings.store_place,
@@ -73,11 +71,7 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(
-    live: LiveSettings[ReceiverSettings],
-    listeners: Listeners,
-    counts: SessionCounts | None,
-    signals: Signals,
-    report: Report,
+    live: LiveSettings[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
     now = live.now
     async with open_store(
@@ -88,10 +82,7 @@ async def _serve(
         hands_over=True,
     ) as store:
         make = partial(make_context, store=store, report=report, clock=time.time)
-        own = None
-        if counts is not None:
-            own = seat(counts, signals.place)
-        receiver = Receiver(make(live.now), listeners.sockets, own)
+        receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
         await service.keep_history(store, now, report)
         # Programs that submit without SMTP must not slip past the filters.

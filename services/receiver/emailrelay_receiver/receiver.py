@@ -12,9 +12,7 @@ from emailrelay.listening import BACKLOG, socket_path, written
 from emailrelay.process_state import ProcessState
 from emailrelay_receiver.clients.peer_address import keep_first_packets
 from emailrelay_receiver.context import ReceiverContext
-from emailrelay_receiver.seat import Seat
 from emailrelay_receiver.session.session import SmtpSession
-from emailrelay_receiver.stand_by import StandBy
 
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""
@@ -29,11 +27,7 @@ clients waited for busy turns of the loop, and their messages came too far apart
 class Receiver:
     """The sessions of a process. An ``async with`` block in which clients are served."""
 
-    def __init__(
-        self, context: ReceiverContext, sockets: Iterable[socket.socket], seat: Seat | None = None
-    ) -> None:
-        """``seat``: of one of several workers."""
-        self._seat = seat
+    def __init__(self, context: ReceiverContext, sockets: Iterable[socket.socket]) -> None:
         self.context = context
         """For new clients."""
         self.moved = asyncio.Event()
@@ -70,11 +64,6 @@ class Receiver:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._trouble)
-        if self._seat is not None:
-            self._seat.note(0)
-            if self._seat.stands_by:
-                self._stand_by(self._seat)
-                return
         for listening in self._sockets:
             make = partial(self._session, socket_path(listening))
             for _ in range(_ACCEPTED_TOGETHER):
@@ -88,29 +77,6 @@ class Receiver:
                     keep_first_packets(own)
                     server = await loop.create_server(make, sock=own, backlog=BACKLOG)
                 self._accepting.callback(server.close)
-
-    def _stand_by(self, seat: Seat) -> None:
-        # Copies: see above.
-        own = {listening.dup(): socket_path(listening) for listening in self._sockets}
-        for each in own:
-            keep_first_packets(each)
-
-        def leaves_clients() -> bool:
-            limits = self.context.admission
-            return seat.leaves_clients(min(limits.most, limits.most_of_one))
-
-        standing = StandBy(
-            own,
-            leaves_clients=leaves_clients,
-            serve=self._serve,
-            trouble=lambda error: self.context.report(AcceptTrouble(reason=str(error))),
-        )
-        self._accepting.push_async_callback(standing.close)
-        standing.watch()
-
-    async def _serve(self, path: str, client: socket.socket) -> None:
-        make = partial(self._session, path)
-        await asyncio.get_running_loop().connect_accepted_socket(make, client)
 
     async def __aexit__(self, *_: object) -> None:
         """Accept no more; give messages under way some time, and drop the rest."""
@@ -152,7 +118,9 @@ class Receiver:
 
     def _session(self, path: str) -> asyncio.BaseProtocol:
         # It counts from ``connected``: a connection that is never made would be waited for in vain.
-        session = SmtpSession(self.context, path=path, connected=self._begin, ended=self._end)
+        session = SmtpSession(
+            self.context, path=path, connected=self._sessions.add, ended=self._end
+        )
         return session.wire.inlet
 
     def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -162,15 +130,8 @@ class Receiver:
         else:
             self.context.report(AcceptTrouble(reason=str(context.get("exception"))))
 
-    def _begin(self, session: SmtpSession) -> None:
-        self._sessions.add(session)
-        if self._seat is not None:
-            self._seat.note(len(self._sessions))
-
     def _end(self, session: SmtpSession) -> None:
         self._sessions.discard(session)
-        if self._seat is not None:
-            self._seat.note(len(self._sessions))
         if not self._sessions:
             self._all_gone.set()
 

@@ -141,7 +141,6 @@ def _living(work: Work, life: SignsOfLife, place: int) -> Work:
     """Let the process in this place give signs of life."""
 
     async def living(signals: Signals, hints: HintChannel | None) -> int:
-        signals.place = place
         async with life.of_process(place, signals):
             return await work(signals, hints)
 

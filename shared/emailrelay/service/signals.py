@@ -30,8 +30,6 @@ class Signals:
         self._stop_acts: list[Callable[[], None]] = []
         self._flush_acts: list[Callable[[], object]] = []
         self._reload_acts: list[Callable[[], object]] = []
-        self.place = 0
-        """The place of this process among the workers of its service."""
         self._loop = asyncio.get_running_loop()
         for number in STOP:
             self._loop.add_signal_handler(number, self._stopped)
