@@ -19,7 +19,7 @@ def begin_submission(
     ``fallback``: the spool for it if the store there is a database that is away.
 
     Raises:
-        SubmissionRefused: there is no such store, or this user may not write into it.
+        SubmissionRefused: there is no such store, or this user has no write access to it.
         OSError, StoreError: not now.
 
     """

@@ -1,4 +1,4 @@
-"""Keeps the index of the queue fresh, while somebody reads it, in a small share of the time."""
+"""Updates the index of the queue while a browser uses it, in a small share of the time."""
 
 import asyncio
 import contextlib

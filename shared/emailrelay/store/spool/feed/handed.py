@@ -33,7 +33,7 @@ class _Pending(NamedTuple):
 
 
 class HandedMessages:
-    """The socket of one feed, the connections to it, and the messages that nobody has claimed."""
+    """The socket of one feed, the connections to it, and its unclaimed messages."""
 
     def __init__(self, spool: Spool, announce: Callable[[QueueId], bool]) -> None:
         """``announce`` makes a message due; False: it does not."""
@@ -108,7 +108,7 @@ class HandedMessages:
         return True
 
     def end(self, giver: "_Giving") -> None:
-        """Forget a connection, and its messages that nobody has claimed."""
+        """Forget a connection and its unclaimed messages."""
         self._connections.discard(giver)
         self._pending = {
             message: pending
@@ -117,14 +117,14 @@ class HandedMessages:
         }
 
     def take_no_more(self) -> None:
-        """Give back what nobody has claimed, and all that comes from now on."""
+        """Give back unclaimed messages, and all that come from now on."""
         self._takes = False
         pending, self._pending = self._pending, {}
         for message, (_, giver, _) in pending.items():
             giver.give_back(message)
 
     async def close(self) -> None:
-        """Listen no more, and give back what nobody has claimed."""
+        """Stop listening, and give back unclaimed messages."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait((self._serving,))

@@ -16,7 +16,6 @@ from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.history_record import past
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
@@ -29,8 +28,9 @@ from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
 from emailrelay.store.spool.message.adoption import Replacement
+from emailrelay.store.spool.message.doubt import Doubt
 from emailrelay.store.spool.message.moves import Locked
-from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.message.remembering import remember
 from emailrelay.store.spool.message.work_copy import CopySource, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
 
@@ -68,11 +68,11 @@ class SpoolClaim(Claim):
         content: OpenContent,
         ack: Ack,
         read: int,
-        doubt: int | None = None,
+        doubt: Doubt | None = None,
     ) -> None:
         """Take over the lock and the open content; ``read`` octets of the envelope are known.
 
-        ``doubt``: see ``FinalDots.mark``, if the final dot was sent already.
+        ``doubt``: that of a claim that became this one.
         """
         self.id, self.stage = locked.id, locked.stage
         self.envelope, self.history, self.size, self.ack = envelope, history, content.size, ack
@@ -83,7 +83,7 @@ class SpoolClaim(Claim):
         self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._replacement: Replacement | None = None
-        self._doubt = doubt
+        self._doubt = doubt or Doubt(locked.spool, locked.id)
         self._since = time.monotonic()
         self._open = True
         self._handed_over = False
@@ -158,17 +158,12 @@ class SpoolClaim(Claim):
 
     async def before_dot(self, peer: str) -> bool:
         """See ``Claim.before_dot``."""
-        first = self._doubt is None
-        if first:
-            try:
-                self._doubt = self._spool.final_dots.mark(self.id, peer)
-            except OSError as error:  # it only names duplicates: no reason to stop mail
-                self._spool.trouble("note a message in doubt", error)
+        first = self._doubt.begin(peer)
         # After the mark: a receiver that gives up later finds that.
         wait = self._locked.wait
         if self.ack is Ack.DELIVERED and (wait is None or not wait.stands()):
             if first:
-                self._out_of_doubt()
+                self._doubt.end()
             return False
         return True
 
@@ -251,8 +246,7 @@ class SpoolClaim(Claim):
         # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
         durability = self._spool.durability.settlements(self._since) if lasting else None
-        if self._doubt is not None:
-            self._spool.final_dots.delivered(self._doubt)
+        self._doubt.delivered()
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
@@ -266,7 +260,7 @@ class SpoolClaim(Claim):
         else:
             self._remember(change)
         if durability is not None:
-            self._out_of_doubt()  # before the sync: a kill there sends nothing twice
+            self._doubt.end()  # before the sync: a kill there sends nothing twice
             await durability.removed(self._spool.root, self._hand_over())
 
     def _remember(self, change: Change) -> None:
@@ -383,11 +377,6 @@ class SpoolClaim(Claim):
         tail = file_octets.read_all(self._locked.descriptor, self._read)
         return journal_format.history(tail).wish
 
-    def _out_of_doubt(self) -> None:
-        if self._doubt is not None:
-            doubt, self._doubt = self._doubt, None
-            self._spool.final_dots.clear(doubt)
-
     async def release(self) -> None:
         """See ``Claim.release``."""
         if not self._open:
@@ -395,22 +384,13 @@ class SpoolClaim(Claim):
         self._open = False
         if self._copy is not None:
             self._copy.discard()
-        if self._doubt is not None:
-            self._out_of_doubt()
+        self._doubt.end()
         self._locked.stop_waiting()
         if not self._handed_over:
             os.close(self._content)
             self._locked.release()
         if not self._settled and not self._put_off:
             self._spool.announcer.announce(self.stage, self.id)
-
-
-def remember(spool: Spool, claim: Claim, entries: Sequence[Entry], change: Change) -> None:
-    """Note the end of a claimed message in the history."""
-    if spool.history.on:
-        told = (*entries, *change.entries)
-        now, end = spool.clock(), change.end
-        spool.history.add(past(claim.id, claim.envelope, told, now=now, end=end, size=claim.size))
 
 
 def _delivers(change: Change) -> bool:

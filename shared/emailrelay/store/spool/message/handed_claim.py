@@ -24,8 +24,10 @@ from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.message import delivery_wait, moves
-from emailrelay.store.spool.message.claim import OpenContent, SpoolClaim, remember
+from emailrelay.store.spool.message.claim import OpenContent, SpoolClaim
 from emailrelay.store.spool.message.delivery_wait import DeliveryWait
+from emailrelay.store.spool.message.doubt import Doubt
+from emailrelay.store.spool.message.remembering import remember
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.package import Package
 from emailrelay.store.transition import Change
@@ -47,7 +49,7 @@ class Giver(Protocol):
         ...
 
     def give_back(self, message: QueueId) -> None:
-        """Send a message back: nobody works on it here."""
+        """Send a message back unsettled."""
         ...
 
 
@@ -83,7 +85,7 @@ class HandedClaim(Claim):
         self.size = len(package.content)
         self._spool, self._package, self._entries, self._giver = spool, package, entries, giver
         self._wait = DeliveryWait(spool, self.id)
-        self._doubt: int | None = None
+        self._doubt = Doubt(spool, self.id)
         self._files: SpoolClaim | None = None
         """The claim on the files that it has become."""
         self._open = True
@@ -116,16 +118,11 @@ class HandedClaim(Claim):
         """See ``Claim.before_dot``."""
         if self._files is not None:
             return await self._files.before_dot(peer)
-        first = self._doubt is None
-        if first:
-            try:
-                self._doubt = self._spool.final_dots.mark(self.id, peer)
-            except OSError as error:  # it only names duplicates: no reason to stop mail
-                self._spool.trouble("note a message in doubt", error)
+        first = self._doubt.begin(peer)
         # After the mark: a receiver that gives up later finds that.
         stands = not self._giver.lost and self._wait.stands()
         if first and not stands:
-            self._out_of_doubt()
+            self._doubt.end()
         return stands
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
@@ -172,7 +169,7 @@ class HandedClaim(Claim):
             await asyncio.sleep(_TRY_AGAIN)
 
     def _as_files(self) -> SpoolClaim:
-        """Make the files of the message, unsynced, and claim them: nobody else can in between."""
+        """Make the files of the message, unsynced, and keep the sole right to work on it."""
         spool, content = self._spool, self._package.content
         pair = DraftFiles(spool.directories.drafts, lambda: self.id)
         reading: int | None = None
@@ -193,7 +190,6 @@ class HandedClaim(Claim):
         envelope = pair.hand_over_lock()
         locked = moves.locked(spool, self.id, self.stage, at, (envelope, os.fstat(envelope)))
         locked.wait = self._wait
-        doubt, self._doubt = self._doubt, None
         return SpoolClaim(
             locked,
             self.envelope,
@@ -202,20 +198,15 @@ class HandedClaim(Claim):
             content=OpenContent(reading, self.size, content),
             ack=self.ack,
             read=len(self._package.envelope),
-            doubt=doubt,
+            doubt=self._doubt,
         )
-
-    def _out_of_doubt(self) -> None:
-        if self._doubt is not None:
-            doubt, self._doubt = self._doubt, None
-            self._spool.final_dots.clear(doubt)
 
     async def release(self) -> None:
         """See ``Claim.release``. The receiver has the message again, or it is in its files."""
         if not self._open:
             return
         self._open = False
-        self._out_of_doubt()
+        self._doubt.end()
         if self._files is not None:
             await self._files.release()
         if self._settled or self._files is not None:
