@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -143,23 +144,27 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 async def test_wish_that_comes_during_the_adoption_is_obeyed(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = Syncer.run
     async with spool() as store:
         message = await put(store, ORIGINAL, Stage.UNFILTERED)
 
         asked = False
 
-        async def asked_meanwhile(self: Syncer, *job: object) -> None:
-            nonlocal asked
-            if not asked:
-                asked = await store.hold(message)
-            await sync(self, *job)  # type: ignore[arg-type] # whatever it was called with
+        def asking(sync: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+            async def asked_meanwhile(*job: object) -> None:
+                nonlocal asked
+                if not asked:
+                    asked = await store.hold(message)
+                await sync(*job)
+
+            return asked_meanwhile
 
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             edit(await claim.work_copy("new"))
             with monkeypatch.context() as patch:
-                patch.setattr(Syncer, "run", asked_meanwhile)
+                patch.setattr(Syncer, "run", asking(Syncer.run))
+                patch.setattr(Syncer, "log", asking(Syncer.log))
                 await claim.settle(Pass())
+        assert asked
         assert not await can_claim(store, message)
         assert await stages(store) == {message: Stage.HELD}
 

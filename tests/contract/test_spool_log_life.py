@@ -146,11 +146,13 @@ async def test_what_filters_made_of_a_message_stays(logged_spool: LoggedSpoolOpe
 
 
 @pytest.mark.parametrize("moves", [0, 1, 2])
+@pytest.mark.parametrize("octets", [0, LARGEST_CONTENT], ids=["in the log", "as files"])
 async def test_what_filters_made_stays_if_a_settlement_is_synced_before_its_names(
-    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, moves: int
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, moves: int, octets: int
 ) -> None:
     """Another process may claim and settle a message while its new names are being synced."""
     left: list[SpoolOpener] = []
+    filtered = b"Subject: filtered\r\n\r\n" + bytes(octets)
 
     def rename(at: Location, to: Location) -> None:
         if to.directory.path == str(logged_spool.directory):
@@ -161,7 +163,7 @@ async def test_what_filters_made_stays_if_a_settlement_is_synced_before_its_name
         message = await put(store, BODY, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copy = await claim.work_copy("new")
-            copy.content.write_bytes(b"Subject: filtered\r\n\r\n")
+            copy.content.write_bytes(filtered)
             renamed = files.rename
             monkeypatch.setattr(files, "rename", rename)
             await claim.settle(Pass())
@@ -174,7 +176,7 @@ async def test_what_filters_made_stays_if_a_settlement_is_synced_before_its_name
         async with left[moves]() as store:
             assert await stages(store) == {message: Stage.READY}
             async with await claimed(store, message) as claim:
-                assert await content_of(claim) == b"Subject: filtered\r\n\r\n"
+                assert await content_of(claim) == filtered
                 assert claim.history.delivered == {ANN: OK}
         assert list((left[moves].directory / ".work").iterdir()) == []
 

@@ -55,6 +55,19 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     return read_known(descriptor, size, offset)
 
 
+def read_whole(descriptor: int, length: int) -> bytes:
+    """Read a file of this length.
+
+    Raises:
+        OSError: it cannot be read, or is shorter.
+
+    """
+    octets = os.pread(descriptor, length, 0)
+    if len(octets) < length:
+        raise OSError(errno.EIO, f"{len(octets)} of {length} octets can be read")
+    return octets
+
+
 def read_ends(descriptor: int) -> bytes:
     """Read an envelope file; of a too large one, the beginning and the end."""
     size = os.fstat(descriptor).st_size

@@ -117,6 +117,17 @@ def held(at: Location) -> Generator[int | None]:
             unlock_and_close(descriptor)
 
 
+@contextlib.contextmanager
+def held_alone(at: Location) -> Generator[int]:
+    """Lock a file of this process for a block, where no other process can reach its name."""
+    descriptor = files.opened(at, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        unlock_and_close(descriptor)
+
+
 def create_locked(at: Location) -> int | None:
     """Create a file and take its lock; None if a sweep took it for a dead process's file."""
     descriptor = files.create(at)

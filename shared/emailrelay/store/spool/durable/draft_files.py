@@ -3,7 +3,6 @@
 No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
 """
 
-import errno
 import os
 import zlib
 from collections.abc import Callable
@@ -120,9 +119,10 @@ class DraftFiles:
 
         """
         kept, self._kept = self._kept, None
-        content = os.pread(self.content, self.length, 0) if kept is None else b"".join(kept)
-        if len(content) < self.length:
-            raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
+        if kept is None:
+            content = file_octets.read_whole(self.content, self.length)
+        else:
+            content = b"".join(kept)
         return Taken(self.id, stage, self.sealed, content)
 
     def show(self, root: Directory, stage: Stage) -> None:

@@ -7,10 +7,10 @@ any process has one: replay would undo a settlement that only the files show.
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
@@ -18,10 +18,38 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import file_octets
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.draft_files import DraftFiles
-from emailrelay.store.spool.durable.jobs import Finish
+from emailrelay.store.spool.durable.jobs import Finish, raise_error
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
-from emailrelay.store.spool.durable.records import Gone, Noted
+from emailrelay.store.spool.durable.records import Gone, Noted, Taken
 from emailrelay.store.spool.durable.syncer import Syncer
+
+
+class Result(NamedTuple):
+    """What filters made of a message: two open files in a directory of their own."""
+
+    id: QueueId
+    stage: Stage
+    """Where the message is to stand."""
+    directory: Directory
+    content: int
+    length: int
+    """Octets of the content."""
+    octets: bytes | None
+    """Those of the content, if they are in memory."""
+    envelope: int
+    envelope_octets: bytes
+
+    def taken(self) -> Taken:
+        """Return the record of it for the log.
+
+        Raises:
+            OSError: the content cannot be read.
+
+        """
+        content = self.octets
+        if content is None:
+            content = file_octets.read_whole(self.content, self.length)
+        return Taken(self.id, self.stage, self.envelope_octets, content)
 
 
 class Durability(ABC):
@@ -95,6 +123,21 @@ class Durability(ABC):
     ) -> AbstractContextManager[None]:
         """Return the block in which a synced file with these octets replaces an envelope."""
 
+    @abstractmethod
+    async def adopt(
+        self,
+        result: Result,
+        places: Sequence[Directory],
+        name: Callable[[], None],
+        show: Callable[[], None],
+    ) -> None:
+        """Make a result the message.
+
+        ``name`` gives its directory, in the first of the ``places``, the name by which any process
+        completes the adoption. ``show`` moves the files into the second. Both are called in the
+        loop, each once at most and in this order. A cancelled caller cannot tell how far it came.
+        """
+
 
 class FileDurability(Durability):
     """Each file is synced, and the directory that has its name."""
@@ -156,6 +199,21 @@ class FileDurability(Durability):
         """See ``Durability.replacing``."""
         return nullcontext()
 
+    async def adopt(
+        self,
+        result: Result,
+        places: Sequence[Directory],
+        name: Callable[[], None],
+        show: Callable[[], None],
+    ) -> None:
+        """See ``Durability.adopt``."""
+        above, root = places
+        await self._syncer.run((result.content, result.envelope), (result.directory,))
+        name()
+        await self._syncer.run((), (above,))
+        show()
+        await self._syncer.run((), (root,))
+
 
 class LogDurability(Durability):
     """Each commit and settlement is a record in the log; the messages' files are not synced."""
@@ -211,6 +269,22 @@ class LogDurability(Durability):
     ) -> AbstractContextManager[None]:
         """See ``Durability.replacing``. Without the record, replay would restore the old file."""
         return self._log.durable((Noted(message, stage, envelope),))
+
+    async def adopt(
+        self,
+        result: Result,
+        places: Sequence[Directory],  # noqa: ARG002 - the record has all
+        name: Callable[[], None],
+        show: Callable[[], None],
+    ) -> None:
+        """See ``Durability.adopt``. The name is for processes that find the result after a kill."""
+
+        def finish(error: OSError | None) -> None:
+            raise_error(error)
+            name()
+            show()
+
+        await self._syncer.log(result.taken, finish)
 
 
 class SpoolDurability:

@@ -3,6 +3,8 @@
 The result is synced in its directory. The directory is renamed from ``ID.run`` to ``ID.adopt``, and
 that name is synced: *this commits the result*. From there any holder of the message's lock
 completes the adoption, any number of times, and does not run the chain again.
+
+With the log, the record of the result commits it, and nothing else is synced (``opening/replay``).
 """
 
 import os
@@ -22,6 +24,7 @@ from emailrelay.store import transition
 from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
+from emailrelay.store.spool.durable.durability import Durability, Result
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.work_copy import (
@@ -44,9 +47,7 @@ and the loop wait for each other."""
 class _Prepared(NamedTuple):
     """The new files, open, and what need not be read from them again."""
 
-    content: int
-    envelope: int
-    stage: Stage
+    result: Result
     read: int
     """Octets of the old envelope whose journal the new one has."""
 
@@ -58,56 +59,67 @@ class Replacement(NamedTuple):
     content: bytes
 
 
-class _Place(NamedTuple):
-    """The directory of the new files, and its entry."""
-
-    at: Location
-    directory: Directory
-
-
-async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
+async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass, durability: Durability) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
     with ExitStack() as opened:
         if files.status_of(copy.content).st_size <= _SMALL:
             prepared = _prepare(locked, copy, passed, opened)
         else:
             prepared = await in_thread(_prepare, locked, copy, passed, opened)
-        adopted = await _commit(locked, _Place(copy.at, copy.directory), prepared)
-    await _complete(locked, adopted, prepared)
+        await _Adoption(locked, copy.at, prepared, opened).run(durability)
 
 
-async def replace(locked: Locked, new: Replacement, passed: Pass) -> None:
+async def replace(locked: Locked, new: Replacement, passed: Pass, durability: Durability) -> None:
     """Do ``adopt`` for a small message that is in no files yet."""
-    place = _Place(*make_private(locked))
+    at, directory = make_private(locked)
     try:
         with ExitStack() as opened:
-            prepared = _write(locked, place.directory, new, passed, opened)
-            adopted = await _commit(locked, place, prepared)
+            prepared = _write(locked, directory, new, passed, opened)
+            await _Adoption(locked, at, prepared, opened).run(durability)
     except BaseException:
-        place.directory.close()
-        files.remove_tree(place.at)  # once it is committed, it has another name
+        directory.close()
+        files.remove_tree(at)  # once it is committed, it has another name
         raise
-    await _complete(locked, adopted, prepared)
 
 
-async def _commit(locked: Locked, place: _Place, prepared: _Prepared) -> Directory:
-    """Sync the result, then show it: W -> W+. Return its directory under the new name."""
-    adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
-    await locked.spool.syncer.run((prepared.content, prepared.envelope), (place.directory,))
-    files.rename(place.at, adopted)
-    return place.directory.renamed(adopted.name)
+class _Adoption:
+    """The steps from a result to the message."""
 
+    def __init__(
+        self, locked: Locked, at: Location, prepared: _Prepared, opened: ExitStack
+    ) -> None:
+        self._locked, self._at, self._prepared, self._opened = locked, at, prepared, opened
+        self._adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
+        self._directory: Directory | None = None
+        """The directory of the result under its new name."""
+        self._logged = False
 
-async def _complete(locked: Locked, adopted: Directory, prepared: _Prepared) -> None:
-    """Make the result the message: W+ -> S2 or S4."""
-    spool = locked.spool
-    try:
-        await spool.syncer.run((), (spool.directories.work,))
-        _move_into_place(locked, adopted, prepared)
-        await spool.syncer.run((), (spool.root,))
-    finally:
-        adopted.close()
-    _remove(spool.directories.work / names.adopted_copy(locked.id))
+    async def run(self, durability: Durability) -> None:
+        """Do all of them."""
+        result, spool = self._prepared.result, self._locked.spool
+        durability = durability.for_content(result.length)
+        self._logged = durability.records
+        places = spool.directories.work, spool.root
+        try:
+            await durability.adopt(result, places, self._name, self._show)
+        finally:
+            if self._directory is not None:
+                self._directory.close()
+        _remove(self._adopted)
+
+    def _name(self) -> None:
+        """Show that the result is the message: W -> W+. Close its files where no watcher sees."""
+        files.rename(self._at, self._adopted)
+        self._directory = self._prepared.result.directory.renamed(self._adopted.name)
+        self._opened.close()
+
+    def _show(self) -> None:
+        """Make the result the message: W+ -> S2 or S4."""
+        if self._logged:
+            # ext4 begins to write a file at once that replaces another. The log has this one.
+            files.remove(self._locked.content)
+        if self._directory is not None:
+            _move_into_place(self._locked, self._directory, self._prepared)
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
@@ -128,42 +140,48 @@ def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -
     change = transition.after_filters(
         locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
     )
-    result = _write_result(copy.directory, fields, tail, change, opened)
+    octets = _new_envelope(fields, tail, change)
+    envelope = _written(copy.directory / _RESULT, octets, opened)
     files.remove(copy.envelope)
-    return _Prepared(content, result, change.stage or Stage.READY, len(old))
+    stage = change.stage or Stage.READY
+    result = Result(locked.id, stage, copy.directory, content, length, None, envelope, octets)
+    return _Prepared(result, len(old))
 
 
 def _write(
     locked: Locked, directory: Directory, new: Replacement, passed: Pass, opened: ExitStack
 ) -> _Prepared:
     """Write both files of a new message; ``opened`` closes them."""
-    octets = new.content
-    content = files.create(directory / names.content(locked.id))
-    opened.callback(os.close, content)
-    file_octets.write_all(content, octets)
-    old = file_octets.read_all(locked.descriptor)
-    fields = new.envelope._replace(message_id=message_id.of_content(octets))
+    length = len(new.content)
+    content = _written(directory / names.content(locked.id), new.content, opened)
+    old = file_octets.read_known(locked.descriptor, locked.whole)
+    fields = new.envelope._replace(message_id=message_id.of_content(new.content))
     change = transition.after_filters(
         locked.stage,
         passed,
-        length=len(octets),
-        crc32=zlib.crc32(octets),
+        length=length,
+        crc32=zlib.crc32(new.content),
         now=locked.spool.clock(),
     )
-    tail = envelope_format.tail(old)
-    result = _write_result(directory, fields, tail, change, opened)
-    return _Prepared(content, result, change.stage or Stage.READY, len(old))
+    octets = _new_envelope(fields, envelope_format.tail(old), change)
+    envelope = _written(directory / _RESULT, octets, opened)
+    stage = change.stage or Stage.READY
+    result = Result(locked.id, stage, directory, content, length, new.content, envelope, octets)
+    return _Prepared(result, len(old))
 
 
-def _write_result(
-    directory: Directory, fields: Envelope, tail: bytes, change: Change, opened: ExitStack
-) -> int:
-    """Write the new envelope with the journal of the old one."""
-    result = files.create(directory / _RESULT)
-    opened.callback(os.close, result)
+def _new_envelope(fields: Envelope, tail: bytes, change: Change) -> bytes:
+    """Return the new envelope with the journal of the old one."""
     lines = _whole_lines(tail) + b"".join(map(journal_format.write, change.entries))
-    file_octets.write_all(result, envelope_format.write(fields) + lines)
-    return result
+    return envelope_format.write(fields) + lines
+
+
+def _written(at: Location, octets: bytes, opened: ExitStack) -> int:
+    """Write a new file; ``opened`` closes it."""
+    made = files.create(at)
+    opened.callback(os.close, made)
+    file_octets.write_all(made, octets)
+    return made
 
 
 def _clear(copy: SpoolCopy) -> None:
@@ -207,10 +225,10 @@ def _move_into_place(locked: Locked, adopted: Directory, known: _Prepared | None
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
     if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
-    with locks.held(result) as replacement:
+    with locks.held(result) if known is None else locks.held_alone(result) as replacement:
         # Without a replacement, an earlier try renamed it: this is the lock of the new envelope.
         if known is not None:
-            stage = known.stage
+            stage = known.result.stage
         else:
             stage = _stage(locked.descriptor if replacement is None else replacement)
         if replacement is not None:
@@ -239,9 +257,11 @@ def _stage(envelope: int) -> Stage:
 
 def _carry_wish(locked: Locked, replacement: int, read: int) -> None:
     """Copy the wish of an operator that came behind the first octets of the old envelope."""
-    octets = file_octets.read_all(locked.descriptor, read)
-    tail = octets if read else envelope_format.parse(octets).tail
-    wish = journal_format.history(tail).wish
+    if read:
+        tail = file_octets.read_known(locked.descriptor, 0, read)
+    else:
+        tail = envelope_format.parse(file_octets.read_all(locked.descriptor)).tail
+    wish = journal_format.history(tail).wish if tail else None
     if wish is not None:
         file_octets.append(
             replacement, journal_format.write(Wished(at=locked.spool.clock(), wish=wish))

@@ -305,11 +305,12 @@ class SpoolClaim(Claim):
     async def _pass(self, passed: Pass) -> None:
         if passed.quarantine is not None:
             passed = transition.passed_beside(self._wish(), passed)
+        durability = self._spool.durability.settlements(self._since)
         if self._replacement is not None:
-            await adoption.replace(self._locked, self._replacement, passed)
+            await adoption.replace(self._locked, self._replacement, passed, durability)
             return
         if self._copy is not None and self.touched():
-            await adoption.adopt(self._locked, self._copy, passed)
+            await adoption.adopt(self._locked, self._copy, passed, durability)
             self._copy = None  # it is the message now
             return
         length, crc32 = self.history.length, self.history.crc32

@@ -6,12 +6,13 @@ that show the same as the log, or something later, are left as they are.
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from emailrelay import envelope_format, journal_format
+from emailrelay import envelope_format, journal, journal_format
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.store import Recovered
+from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import file_octets, files, locks, names
@@ -44,7 +45,8 @@ class LastState:
 
     stage: Stage | None
     envelope: bytes
-    content: Content | None
+    contents: tuple[Content, ...]
+    """All that the log has, the oldest first: as accepted, and as filters have made it."""
 
 
 def last_states(segments: Iterable[Segment]) -> dict[QueueId, LastState]:
@@ -55,10 +57,10 @@ def last_states(segments: Iterable[Segment]) -> dict[QueueId, LastState]:
             if not names.is_id(read.id):  # a member of the group may write anything
                 continue
             before = last.get(read.id)
-            content = None if before is None else before.content
+            contents = () if before is None else before.contents
             if read.content is not None:
-                content = Content(segment, read.offset, read.content)
-            last[read.id] = LastState(read.stage, read.envelope, content)
+                contents = (*contents, Content(segment, read.offset, read.content))
+            last[read.id] = LastState(read.stage, read.envelope, contents)
     return last
 
 
@@ -66,35 +68,34 @@ def apply(spool: Spool, message: QueueId, state: LastState) -> None:
     """Make a message's files show its last record, unless they show that or something later."""
     if state.stage is None:
         changed = _remove(spool, message)
-    elif state.content is None:
-        _finish_draft(spool, message)
-        changed = _note(spool, message, state.stage, state.envelope)
     else:
-        changed = _restore(spool, message, state.stage, state.envelope, state.content)
-    if state.stage not in (None, Stage.UNFILTERED):
-        changed |= _finish_adoption(spool, message)
+        changed = _restore(spool, message, state.stage, state)
     if changed:
         spool.report(Recovered(id=message, what="restored from the log"))
 
 
-def _restore(
-    spool: Spool, message: QueueId, stage: Stage, envelope: bytes, content: Content
-) -> bool:
-    """Restore a message with its content; True if that changed anything."""
-    _remove_draft(spool, message)
-    changed = _note(spool, message, stage, envelope)
+def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> bool:
+    """Restore a message that the log does not show as gone; True if that changed anything."""
+    if _content_of(_history(state.envelope), state.contents) is None:
+        _finish_draft(spool, message)
+    else:
+        _remove_draft(spool, message)
+    changed = _note(spool, message, stage, state.envelope)
     found = spool.stage_of(message)
-    final = envelope if found is None else _read(spool.envelope(message, found))
-    octets = content.read()
-    if not _belongs(final, octets):
-        return changed  # filters have changed it, and the result was synced as files
+    final = state.envelope if found is None else _read(spool.envelope(message, found))
+    history = _history(final)
+    octets = _content_of(history, state.contents)
+    if octets is None:  # only files have it: it is large, or its record is gone
+        return changed | (stage is not Stage.UNFILTERED and _finish_adoption(spool, message))
     if files.is_directory(spool.directories.work / names.adopted_copy(message)):
-        pass  # a result is being adopted: the next claim replaces the content
-    elif files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
+        if history.stage is Stage.UNFILTERED and len(state.contents) == 1:
+            return changed  # a synced result is being adopted: the next claim replaces the content
+        adoption.discard(spool, message)  # the log has what is left of it, which was not synced
+    if files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
     if found is None:
-        _put(spool, envelope, spool.envelope(message, stage))
+        _put(spool, state.envelope, spool.envelope(message, stage))
     return changed or found is None
 
 
@@ -169,13 +170,22 @@ def is_later(current: bytes, logged: bytes) -> bool:
     return set(logged_tail.splitlines()) <= set(here.splitlines())
 
 
-def _belongs(envelope: bytes, content: bytes) -> bool:
-    """Tell if an envelope's journal records this content."""
+def _history(envelope: bytes) -> History:
+    """Read an envelope's journal; of a damaged one, nothing."""
     try:
-        history = journal_format.history(envelope_format.parse(envelope).tail)
+        return journal_format.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
-        return False
-    return (history.length, history.crc32) == (len(content), zlib.crc32(content))
+        return journal.read(())
+
+
+def _content_of(history: History, contents: Sequence[Content]) -> bytes | None:
+    """Return the content that a journal records."""
+    for content in reversed(contents):
+        if content.length == history.length:
+            octets = content.read()
+            if zlib.crc32(octets) == history.crc32:
+                return octets
+    return None
 
 
 def _read(path: Location) -> bytes:

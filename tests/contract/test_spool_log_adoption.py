@@ -1,0 +1,205 @@
+"""What filters made of a message is one record of the log, and right after a power cut."""
+
+import errno
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from tests.contract.conftest import LoggedSpoolOpener
+from tests.contract.mail import BOB, ENVELOPE, NEVER, claimed, content_of, put, stages
+from tests.contract.played_cut import BODY, cut, everything, nothing
+
+from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Fail, Pass
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.log import LARGEST_CONTENT
+from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
+from emailrelay.store.spool.durable.syncer import Syncer
+
+Filtering: TypeAlias = Callable[[Store, QueueId], Awaitable[None]]
+FILTERED = b"Subject: filtered\r\n\r\n"
+REROUTED = ENVELOPE._replace(to_remote=(BOB,))
+
+
+async def filter_in_memory(store: Store, message: QueueId) -> None:
+    async with await claimed(store, message, Stage.UNFILTERED) as claim:
+        small = claim.at_hand("new")
+        assert small is not None
+        small.replace(REROUTED, FILTERED)
+        await claim.settle(Pass())
+
+
+async def filter_in_files(store: Store, message: QueueId, content: bytes = FILTERED) -> None:
+    async with await claimed(store, message, Stage.UNFILTERED) as claim:
+        copy = await claim.work_copy("new")
+        copy.content.write_bytes(content)
+        await claim.settle(Pass())
+
+
+class Stopped(OSError):
+    """A step that a killed process does not do."""
+
+
+def stop_at(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at the rename to a name with this end."""
+    rename = files.rename
+
+    def stopped(old: Location, new: Location) -> None:
+        if new.name.endswith(to):
+            raise Stopped(to)
+        rename(old, new)
+
+    monkeypatch.setattr(files, "rename", stopped)
+
+
+@pytest.mark.parametrize("filtering", [filter_in_memory, filter_in_files])
+async def test_it_is_there_when_none_of_its_files_are(
+    logged_spool: LoggedSpoolOpener, filtering: Filtering
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        await filtering(store, message)
+        after = cut(logged_spool)
+    for _ in range(2):  # the second time without a log
+        async with after() as store:
+            assert await stages(store) == {message: Stage.READY}
+            async with await claimed(store, message) as claim:
+                assert await content_of(claim) == FILTERED
+
+
+async def test_one_record_is_all_that_is_synced(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[str] = []
+
+    def noting(way: str) -> Callable[..., Awaitable[None]]:
+        sync: Callable[..., Awaitable[None]] = getattr(Syncer, way)
+
+        def noted(*job: object, **more: object) -> Awaitable[None]:
+            jobs.append(way)
+            return sync(*job, **more)
+
+        return noted
+
+    for way in ("run", "log"):
+        monkeypatch.setattr(Syncer, way, noting(way))
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        jobs.clear()
+        await filter_in_memory(store, message)
+        assert jobs == ["log"]
+
+
+async def test_large_result_is_synced_as_files(logged_spool: LoggedSpoolOpener) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        await filter_in_files(store, message, FILTERED * LARGEST_CONTENT)
+        after = cut(logged_spool, everything)
+    async with after() as store, await claimed(store, message) as claim:
+        assert await content_of(claim) == FILTERED * LARGEST_CONTENT
+
+
+@pytest.mark.parametrize("last", [".adopt", ".content", ".envelope.filter", ".envelope"])
+@pytest.mark.parametrize("torn", [None, b"", b"\0" * 700])
+async def test_files_of_a_killed_process_that_were_not_synced_are_not_used(
+    logged_spool: LoggedSpoolOpener,
+    monkeypatch: pytest.MonkeyPatch,
+    last: str,
+    torn: bytes | None,
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        stop_at(last, monkeypatch)
+        with pytest.raises(StoreError):
+            await filter_in_memory(store, message)
+        monkeypatch.undo()
+        after = cut(logged_spool, everything)
+    for path in after.directory.glob(f".work/{message}.adopt/*") if torn is not None else ():
+        path.write_bytes(torn or b"")
+    for _ in range(2):
+        async with after() as store:
+            assert await stages(store) == {message: Stage.READY}
+            async with await claimed(store, message) as claim:
+                assert await content_of(claim) == FILTERED
+        assert list((after.directory / ".work").iterdir()) == []
+
+
+async def test_process_of_another_user_finishes_it_without_its_files(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        stop_at(".content", monkeypatch)
+        with pytest.raises(StoreError):
+            await filter_in_memory(store, message)
+        monkeypatch.undo()
+        after = cut(logged_spool, everything)
+    result = after.directory / ".work" / f"{message}.adopt"
+
+    opened = Directory.fileno
+
+    def refused(at: Directory) -> int:
+        if at.path == str(result):
+            raise PermissionError(errno.EPERM, "belongs to another user", at.path)
+        return opened(at)
+
+    with monkeypatch.context() as other:
+        other.setattr(files, "remove_tree", _keep)
+        other.setattr(Directory, "fileno", refused)
+        async with after() as store, await claimed(store, message) as claim:
+            assert await content_of(claim) == FILTERED
+    assert not any("adoption" in str(report) for report in after.reports)
+
+
+@pytest.mark.parametrize("kept", [nothing, everything])
+async def test_message_that_was_refused_after_a_kill_has_its_own_content(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, kept: Callable[[Path], bool]
+) -> None:
+    """The log has a result that no file shows, and later the old envelope with its failure."""
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        stop_at(".adopt", monkeypatch)
+        with pytest.raises(StoreError):
+            await filter_in_memory(store, message)
+        monkeypatch.undo()
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            assert await content_of(claim) == BODY
+            await claim.settle(Fail(NEVER))
+        after = cut(logged_spool, kept)
+    async with after() as store:
+        assert await stages(store) == {message: Stage.FAILED}
+        async with await claimed(store, message, Stage.FAILED) as claim:
+            assert await content_of(claim) == BODY
+            assert claim.envelope == ENVELOPE
+
+
+async def test_result_whose_sync_fails_changes_nothing(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        with monkeypatch.context() as patch:
+            patch.setattr(LoopFlushes, "sync_alone", _refuse)
+            patch.setattr("os.fdatasync", _fail)
+            with pytest.raises(StoreError):
+                await filter_in_memory(store, message)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            assert await content_of(claim) == BODY
+        assert list((logged_spool.directory / ".work").iterdir()) == []
+
+
+def _fail(_descriptor: int) -> None:
+    raise OSError(errno.EIO, "the disk fails")
+
+
+def _keep(_at: Location) -> None:
+    """Remove nothing."""
+
+
+def _refuse(*_: object) -> bool:
+    return False
