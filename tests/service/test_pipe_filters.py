@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.service.enough_time import is_written, with_enough_time
 from tests.service.filtering import CONTENT, DEADLINE, PAGE, Desk, trouble
 
 from emailrelay.config import FilterdSettings, read
@@ -158,7 +159,7 @@ async def test_program_without_a_proper_answer_is_trouble(
 async def test_late_answer_is_not_taken_for_the_next_message(desk: Desk) -> None:
     program = desk.script(
         "#!/bin/sh\ntrap '' TERM\nwhile read -r content; do\n"
-        'case $(cat "$content") in *slow*) sleep 0.6; echo 550 late;; *) echo ok;; esac\ndone\n'
+        'case $(cat "$content") in *slow*) sleep 1; echo 550 late;; *) echo ok;; esac\ndone\n'
     )
     for limit in (0.3, 0.3):
         desk.programs.limits = ProgramLimits(timeout=limit)
@@ -194,10 +195,18 @@ async def test_silent_process_is_ended_with_its_children(desk: Desk) -> None:
         '#!/bin/sh\ntrap "" TERM\nread -r content\n'
         'setsid sleep 1000 & echo "$$ $!" > "${content%/*}/pids"\nsleep 1000\n'
     )
-    desk.programs.limits = ProgramLimits(timeout=0.5)
-    copy = desk.copy()
-    assert trouble(await desk.ask(f"pipe:{program}", copy=copy)) == "no verdict within 0.5 s"
-    for pid in (copy.content.parent / "pids").read_text().split():
+    pids = list[Path]()
+
+    async def attempt(seconds: float) -> bool:
+        desk.programs.limits = ProgramLimits(timeout=seconds)
+        copy = desk.copy()
+        pids.append(copy.content.parent / "pids")
+        told = trouble(await desk.ask(f"pipe:{program}", copy=copy))
+        assert told == f"no verdict within {seconds:g} s"
+        return is_written(pids[-1])
+
+    await with_enough_time(attempt)
+    for pid in pids[-1].read_text().split():
         await gone(int(pid))
 
 
