@@ -378,6 +378,8 @@ def test_spool_that_becomes_sticky_is_sticky_in_its_directories_at_the_next_star
             probe.touch()
             os.chown(probe, SERVICE, GROUP)
         said = ground.member(RENAME, ground.spool).out
-        assert said.split() == "refused .new refused .work refused .wake refused .waiting".split()
+        assert said.splitlines() == [
+            f"refused {name}" for name in (".new", ".work", ".wake", ".waiting")
+        ]
     finally:
         ground.clear_away()
