@@ -70,7 +70,7 @@ class EncryptionOptions(Declared):
 
     server_tls_verify: ClientAuthorities | None = None
     """Require certificates of clients from these authorities: a PEM file, or <default>. Every
-    client, also on this machine, must then encrypt, as with server_tls_required. The envelope
+    client, even on this machine, must then encrypt, as with server_tls_required. The envelope
     contains the certificate."""
 
     @field_validator("server_tls_certificate")

@@ -84,7 +84,7 @@ def _network(word: str) -> str:
             f"{word}: write {LOCAL}, or networks such as 192.168.0.0/24,fd00::/8"
         ) from None
     if network.prefixlen == 0:
-        raise ValueError(f"{word}: every host of the world could send mail (an open relay)")
+        raise ValueError(f"{word}: every host in the world could send mail (an open relay)")
     return str(network)
 
 

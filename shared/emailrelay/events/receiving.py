@@ -1,4 +1,4 @@
-"""The events of clients that hand in mail.
+"""The events of clients that send mail.
 
 ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP port or 0.
 """

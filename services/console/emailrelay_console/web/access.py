@@ -118,7 +118,7 @@ class Access:
                 return RedirectResponse(f"{SIGN_IN}?next={quote(_target(request))}", 303)
             raise Problem(401, "Your session is over. Sign in again, and repeat.")
         if not reads and not session.user.operates and path not in _FOR_VIEWERS:
-            raise Problem(403, "You are a viewer: only operators can change something.")
+            raise Problem(403, "You are a viewer: only operators can change anything.")
         return None
 
 
