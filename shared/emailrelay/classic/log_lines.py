@@ -132,7 +132,7 @@ def of_own(event: Event) -> ClassicLine:
     return ClassicLine(severity, _text(name, fields), _address(name, fields))
 
 
-def of_complaint(octets: bytes) -> ClassicLine | None:
+def of_stderr_line(octets: bytes) -> ClassicLine | None:
     """Return the line for a line of a service's standard error; None for an empty one."""
     text = printable(octets.decode(errors="replace").rstrip())
     return ClassicLine(Severity.ERROR, text) if text else None

@@ -147,7 +147,9 @@ def check_password(text: str) -> str:
     return password
 
 
-def steps(answers: Answers, written: Sequence[str], machine: str, *, config: str = "") -> list[str]:
+def next_steps(
+    answers: Answers, written: Sequence[str], machine: str, *, config: str = ""
+) -> list[str]:
     """Return the lines about the result and the next steps.
 
     ``config``: the settings file, if an option named it; the next command needs that option too.

@@ -76,7 +76,7 @@ def init(
     machine = socket.gethostname()
     settings = answers.settings_text(found, str(secrets), machine)
     writing.write(path, settings, secret=False, force=replaces)
-    for line in answers.steps(found, written, machine, config=str(path) if config else ""):
+    for line in answers.next_steps(found, written, machine, config=str(path) if config else ""):
         print_line(line)
     return _examine(path, doctor)
 

@@ -13,7 +13,7 @@ from emailrelay.queue_id import QueueId
 class Received(MailEvent):
     """A message is durable, and the client got 250."""
 
-    waits: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
     id: QueueId
     size: int
     port: int = 0
