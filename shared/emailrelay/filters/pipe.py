@@ -65,6 +65,8 @@ class _Process:
         os.set_blocking(self._stdout, False)
         self._said = bytearray()
         self._answer: asyncio.Future[None] | None = None
+        self._listens = False
+        """The loop watches its output, from the first message on: that costs nothing a message."""
 
     async def ask(self, content: str) -> bytes:
         """Send a path; return the answer without its LF.
@@ -87,13 +89,20 @@ class _Process:
             raise NoPipeAnswer("it does not read its input") from error
         loop = running_loop()
         self._answer = loop.create_future()
-        loop.add_reader(self._stdout, self._listen)
+        if not self._listens:
+            loop.add_reader(self._stdout, self._listen)
+            self._listens = True
         try:
             await self._answer
         finally:
-            loop.remove_reader(self._stdout)
             self._answer = None
         return await self._taken()
+
+    def stop_listening(self) -> None:
+        """Watch its output no more, before it is closed or until the next message."""
+        if self._listens:
+            running_loop().remove_reader(self._stdout)
+            self._listens = False
 
     def _stirred(self) -> bool:
         """Tell whether it has written something, or closed its output, or ended."""
@@ -117,6 +126,7 @@ class _Process:
 
     def _listen(self) -> None:
         if self._answer is None or self._answer.done():
+            self.stop_listening()  # nobody has asked: the next message finds this by ``_stirred``
             return
         try:
             chunk = os.read(self._stdout, _LONGEST)
@@ -144,7 +154,10 @@ class _Process:
             self._popen.wait(_GRACE)
 
     def end(self, guard: Guard, *, gently: bool) -> None:
-        """End it and its descendants; this may take a second, so call it in a thread."""
+        """End it and its descendants; this may take a second, so call it in a thread.
+
+        It is not listened to any more.
+        """
         to_it, from_it = self._pipes
         with suppress(OSError):
             to_it.close()
@@ -202,9 +215,10 @@ class Pipes:
         """
         pool = self._pools[one]
         while pool.idle:
-            process = pool.idle.pop()
-            with suppress(_Idle):
-                return await self._ask(pool, one, process, content)
+            try:
+                return await self._ask(pool, one, pool.idle.pop(), content)
+            except _Idle:
+                continue
         return await self._ask(pool, one, await self._started(pool, one), content)
 
     def renew(self) -> None:
@@ -253,6 +267,7 @@ class Pipes:
             raise
 
     def _end(self, process: _Process, *, gently: bool) -> None:
+        process.stop_listening()
         ending = asyncio.create_task(asyncio.to_thread(process.end, self._guard, gently=gently))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
