@@ -15,6 +15,7 @@ from emailrelay.errors import RelayError
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.shipped.parameters import PipeFilter
 from emailrelay.filters.surroundings import environment, forbid_core, kill_group
+from emailrelay.filters.waits import Waits
 from emailrelay.running_loop import running_loop
 
 _LONGEST = 64 * 1024
@@ -68,10 +69,11 @@ class _Process:
         self._listens = False
         """The loop watches its output, from the first message on: that costs nothing a message."""
 
-    async def ask(self, content: str) -> bytes:
-        """Send a path; return the answer without its LF.
+    async def ask(self, line: bytes, waits: Waits, until: float) -> bytes:
+        """Send a path with its LF; return the answer without its LF.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock.
             _Idle: an earlier message's process is of no more use, and has not seen this one.
             NoPipeAnswer: it ended, or its answer is too long.
 
@@ -80,7 +82,7 @@ class _Process:
             raise _Idle
         try:
             # A path is shorter than a pipe (PATH_MAX, PIPE_BUF), so it goes whole or not at all.
-            os.write(self._stdin, os.fsencode(content) + b"\n")
+            os.write(self._stdin, line)
         except BrokenPipeError as error:
             if self.served:
                 raise _Idle from error
@@ -93,7 +95,7 @@ class _Process:
             loop.add_reader(self._stdout, self._listen)
             self._listens = True
         try:
-            await self._answer
+            await waits.wait(self._answer, until)
         finally:
             self._answer = None
         return await self._taken()
@@ -196,19 +198,20 @@ class _Pool:
 class Pipes:
     """The programs that stay running, of one process of ours."""
 
-    def __init__(self, guard: Guard, stderr: int | None) -> None:
+    def __init__(self, guard: Guard, stderr: int | None, waits: Waits) -> None:
         """``stderr`` is the standard error of the programs, as for ``Popen``."""
-        self._guard, self._stderr = guard, stderr
+        self._guard, self._stderr, self._waits = guard, stderr, waits
         self._pools: defaultdict[PipeFilter, _Pool] = defaultdict(_Pool)
         self._era = 0
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def ask(self, one: PipeFilter, content: str) -> bytes:
-        """Give a process of a program the path of a content; return its answer without LF.
+    async def ask(self, one: PipeFilter, line: bytes, until: float) -> bytes:
+        """Give a process the path of a content, with LF; return its answer without LF.
 
         Cancelled, it ends the process.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock; it is ended.
             OSError: the program cannot be started.
             NoPipeAnswer: it ends instead of answering, or its answer is too long.
 
@@ -216,10 +219,10 @@ class Pipes:
         pool = self._pools[one]
         while pool.idle:
             try:
-                return await self._ask(pool, one, pool.idle.pop(), content)
+                return await self._ask(pool, one, pool.idle.pop(), line, until)
             except _Idle:
                 continue
-        return await self._ask(pool, one, await self._started(pool, one), content)
+        return await self._ask(pool, one, await self._started(pool, one), line, until)
 
     def renew(self) -> None:
         """Replace all processes, each when it has no message: files that they use may differ."""
@@ -235,9 +238,11 @@ class Pipes:
         if self._endings:
             await asyncio.wait(self._endings)
 
-    async def _ask(self, pool: _Pool, one: PipeFilter, process: _Process, content: str) -> bytes:
+    async def _ask(
+        self, pool: _Pool, one: PipeFilter, process: _Process, line: bytes, until: float
+    ) -> bytes:
         try:
-            answer = await process.ask(content)
+            answer = await process.ask(line, self._waits, until)
         except _Idle:
             self._end(process, gently=True)
             raise
