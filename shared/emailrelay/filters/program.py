@@ -21,6 +21,7 @@ from typing import Self, TypeAlias
 
 from emailrelay import linux, started_programs
 from emailrelay.filters.connections import Connections
+from emailrelay.filters.ends import Ends
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
@@ -95,7 +96,7 @@ class Programs:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or ProgramLimits()
         """The limits of programs that start from now on."""
-        self._waits = Waits()
+        self._waits, self._ends = Waits(), Ends()
         self.connections = Connections(waits=self._waits)
         """Connections to filters that are servers."""
         self.milters = MilterConnections()
@@ -123,6 +124,7 @@ class Programs:
         self.connections.close()
         self.milters.close()
         self._waits.close()
+        self._ends.close()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
@@ -165,7 +167,7 @@ class Programs:
             _close(write_end)
         forbid_core(process.pid)
         try:
-            return _Running(process, read_end)
+            return _Running(process, read_end, self._ends)
         except OSError:
             _close(read_end)
             kill_group(process)
@@ -222,14 +224,14 @@ class Programs:
 class _Running:
     """One running program; the event loop watches its output and its end. A ``with`` block."""
 
-    def __init__(self, process: StartedProgram, stdout: int) -> None:
+    def __init__(self, process: StartedProgram, stdout: int, ends: Ends) -> None:
         """Take over the descriptor ``stdout``.
 
         Raise OSError if there is no descriptor for the pidfd.
         """
         self.ended = asyncio.Event()
         self._told: asyncio.Future[None] | None = None
-        self._process = process
+        self._process, self._ends = process, ends
         self._stdout = stdout
         self._output = bytearray()
         self._trouble: OSError | None = None
@@ -254,7 +256,7 @@ class _Running:
         if self._listening is not None:
             self._listening.cancel()
         if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
+            self._ends.forget(self._pidfd)
             _close(self._pidfd)
         self._loop.remove_reader(self._stdout)
         _close(self._stdout)
@@ -264,7 +266,7 @@ class _Running:
     def _watch(self) -> None:
         """Watch for the end: by the pidfd, or without one by a thread."""
         if self._pidfd is not None:
-            self._loop.add_reader(self._pidfd, self._note_end)
+            self._ends.watch(self._pidfd, self._note_end)
             return
 
         def wait() -> None:
@@ -317,8 +319,6 @@ class _Running:
         return True
 
     def _note_end(self) -> None:
-        if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
         self._process.poll()
         self._tell_end()
 
