@@ -1,8 +1,8 @@
 """The system calls of one relayed message, by name: ``python -m bench.calls``.
 
-strace counts the calls of the receiver and of the forwarder, while smtp-source sends without
-pipelining. A count needs no calm machine: only the calls that a batch shares (waits, syncs, hints)
-depend a little on its speed.
+strace counts the calls of receiver and forwarder, and of filterd if there is a filter, while
+smtp-source sends without pipelining. A count needs no calm machine: only the calls that a batch
+shares (waits, syncs, hints) depend a little on its speed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import machine
+from bench.accepting import spec_of
 from bench.case import Bench, Durability
 from bench.load import KIB, Load, warm_up
 from bench.peers import ours
@@ -56,9 +57,18 @@ def counted(summary: str) -> Counter[str]:
     return found
 
 
-def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
-    """Relay a load, and count the calls of each of its messages. ``receiver``: more options."""
-    with sink() as end, ours(bench, forward_to=end.port, receiver=receiver) as relay:
+def count(
+    bench: Bench, load: Load, receiver: Sequence[str] = (), filters: Sequence[str] = ()
+) -> Counted:
+    """Relay a load, and count the calls of each of its messages.
+
+    ``receiver``: more options. ``filters``: as for ``bench.accepting``.
+    """
+    with contextlib.ExitStack() as filtering, sink() as end:
+        specs = [filtering.enter_context(spec_of(word, bench.directory)) for word in filters]
+        relay = filtering.enter_context(
+            ours(bench, forward_to=end.port, receiver=receiver, filters=specs)
+        )
         warm_up(relay.port, load.sessions)
         _drained(relay.spool)
         machine.at_rest(relay.pids())
@@ -102,7 +112,7 @@ def _drained(spool: Path) -> None:
 
 
 def table(found: Mapping[Durability, Counted]) -> Iterable[str]:
-    """Write the counts of both services, the most frequent calls first."""
+    """Write the counts of all services, the most frequent calls first."""
     columns = [calls for each in found.values() for calls in each.services.values()]
     heads = [f"{mode}: {name}" for mode, each in found.items() for name in each.services]
     yield f"| system call | {' | '.join(heads)} |"
@@ -115,7 +125,7 @@ def table(found: Mapping[Durability, Counted]) -> Iterable[str]:
             yield f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |"
     yield f"| all | {' | '.join(f'{sum(calls.values()):.1f}' for calls in columns)} |"
     for mode, each in found.items():
-        yield f"| both services, {mode} | {each.total:.1f} |{' |' * (len(heads) - 1)}"
+        yield f"| all services, {mode} | {each.total:.1f} |{' |' * (len(heads) - 1)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, default=20, help="of the client [20]")
     parser.add_argument("--one", action="store_true", help="one message a session")
     parser.add_argument("--proxy", action="store_true", help="clients wait for the delivery")
+    parser.add_argument(
+        "--filter", action="append", default=[], help="of filterd; net: and pipe: are our own"
+    )
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")
     parser.add_argument("--place", type=Path, help="where the spool is made")
     asked = parser.parse_args(argv)
@@ -136,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for mode in asked.durability or list(Durability):
         with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.place) as made:
             bench = Bench(directory=Path(made), durability=mode)
-            found[mode] = count(bench, load, PROXY if asked.proxy else ())
+            found[mode] = count(bench, load, PROXY if asked.proxy else (), asked.filter)
     print("\n".join(table(found)))
     return 0
 

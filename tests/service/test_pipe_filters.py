@@ -67,6 +67,23 @@ async def test_program_gets_paths_may_edit_and_stays(desk: Desk) -> None:
     assert re.fullmatch(rb"X-Pid: \d+\n" + re.escape(CONTENT), first)
 
 
+async def test_loop_watches_a_process_once_for_all_its_messages(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, watched = asyncio.get_running_loop(), list[int]()
+    add = loop.add_reader
+
+    def noted(descriptor: int, *rest: object) -> None:
+        watched.append(descriptor)
+        add(descriptor, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "add_reader", noted)
+    program = desk.script(OK)
+    for _ in range(3):
+        assert (await desk.ask(f"pipe:{program}")).verdict == Accept()
+    assert len(watched) == 1
+
+
 async def test_answer_is_the_verdict_as_that_of_a_network_filter(desk: Desk) -> None:
     program = desk.script(
         "#!/bin/sh\nwhile read -r content; do printf '550 5.7.1 no\\twhy\\n'; done\n"
