@@ -56,15 +56,23 @@ def counted(summary: str) -> Counter[str]:
     return found
 
 
-def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
-    """Relay a load, and count the calls of each of its messages. ``receiver``: more options."""
-    with sink() as end, ours(bench, forward_to=end.port, receiver=receiver) as relay:
+def count(bench: Bench, load: Load, receiver: Sequence[str] = (), *, workers: int = 1) -> Counted:
+    """Relay a load, and count the calls of each of its messages.
+
+    ``receiver``: more options. ``workers``: of each service.
+    """
+    with (
+        sink() as end,
+        ours(bench, forward_to=end.port, receiver=receiver, workers=workers) as relay,
+    ):
         warm_up(relay.port, load.sessions)
         _drained(relay.spool)
         machine.at_rest(relay.pids())
         with contextlib.ExitStack() as tracing:
             tables = {
-                name: tracing.enter_context(_traced(process.pid, bench.directory / f"{name}.calls"))
+                name: tracing.enter_context(
+                    _traced(machine.tree((process.pid,)), bench.directory / f"{name}.calls")
+                )
                 for name, process in relay.processes.items()
             }
             load.send(relay.port)
@@ -81,13 +89,14 @@ def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
 
 
 @contextlib.contextmanager
-def _traced(pid: int, table: Path) -> Generator[Path]:
-    """Count the calls of a process in the block; afterwards the file has the table."""
-    command = ["strace", "-f", "-c", "-o", str(table), "-p", str(pid)]
+def _traced(pids: Sequence[int], table: Path) -> Generator[Path]:
+    """Count the calls of processes in the block; afterwards the file has the table."""
+    command = ["strace", "-f", "-c", "-o", str(table), *(f"--attach={pid}" for pid in pids)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        said = "" if strace.stderr is None else strace.stderr.readline()
-        if "attached" not in said:
-            raise OSError(f"cannot trace: {said.strip()}")
+        for _ in pids:
+            said = "" if strace.stderr is None else strace.stderr.readline()
+            if "attached" not in said:
+                raise OSError(f"cannot trace: {said.strip()}")
         yield table
         strace.terminate()
 
@@ -126,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, default=20, help="of the client [20]")
     parser.add_argument("--one", action="store_true", help="one message a session")
     parser.add_argument("--proxy", action="store_true", help="clients wait for the delivery")
+    parser.add_argument("--workers", type=int, default=1, help="of each service [1]")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")
     parser.add_argument("--place", type=Path, help="where the spool is made")
     asked = parser.parse_args(argv)
@@ -136,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for mode in asked.durability or list(Durability):
         with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.place) as made:
             bench = Bench(directory=Path(made), durability=mode)
-            found[mode] = count(bench, load, PROXY if asked.proxy else ())
+            receiver = PROXY if asked.proxy else ()
+            found[mode] = count(bench, load, receiver, workers=asked.workers)
     print("\n".join(table(found)))
     return 0
 
