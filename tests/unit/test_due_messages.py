@@ -38,7 +38,7 @@ async def test_scan_finds_what_nobody_has_worked_on_for_some_time(
     messages.note(ONE, 0.0)
     await _scan(messages)
     assert (await messages.next()).message == ONE
-    monkeypatch.setattr(lately_given, "_REST", 0.0)
+    monkeypatch.setattr(lately_given, "REST", 0.0)
 
     await _scan(messages, ONE)
 
@@ -49,7 +49,7 @@ async def test_scan_finds_what_nobody_has_worked_on_for_some_time(
 async def test_what_was_left_is_handed_out_again_without_another_scan(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lately_given, "_REST", 0.2)
+    monkeypatch.setattr(lately_given, "REST", 0.2)
     messages = DueMessages(time.time)
     messages.note(ONE, 0.0)
     await _scan(messages)
@@ -63,7 +63,7 @@ async def test_what_was_left_is_handed_out_again_without_another_scan(
 async def test_message_that_was_put_off_is_tried_when_it_is_due(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lately_given, "_REST", 1000.0)
+    monkeypatch.setattr(lately_given, "REST", 1000.0)
     messages = DueMessages(time.time)
     messages.note(ONE, 0.0)
     await _scan(messages)
@@ -78,18 +78,24 @@ async def test_message_that_was_put_off_is_tried_when_it_is_due(
 
 def test_notes_of_long_ago_are_dropped() -> None:
     given = LatelyGiven()
-    given.note(ONE, 100.0)
-    assert given.rest(ONE, 100.5) > 0.0
-    assert given.rest(OTHER, 100.5) == 0.0
-    given.note(OTHER, 100.0 + lately_given._REST)
-    given.note(OTHER, 100.0 + 2 * lately_given._REST)
-    assert not any(ONE in noted for noted in (given._latest, given._before))
+    for step in range(100):
+        given.note(QueueId(f"1.1.{step}"), step * lately_given.REST)
+    assert len(given) == 2
 
 
-def test_message_with_news_is_not_left_alone() -> None:
+def test_message_that_was_handed_out_lately_rests() -> None:
     given = LatelyGiven()
     given.note(ONE, 100.0)
-    given.note(OTHER, 100.0 + lately_given._REST)
+    given.note(OTHER, 100.0 + lately_given.REST)
+    assert given.rest(ONE, 100.5) == lately_given.REST - 0.5
+    assert given.rest(ONE, 101.0 + lately_given.REST) == 0.0
+    assert given.rest(QueueId("1.1.3"), 100.0) == 0.0
+
+
+def test_message_with_news_does_not_rest() -> None:
+    given = LatelyGiven()
+    given.note(ONE, 100.0)
+    given.note(OTHER, 100.0 + lately_given.REST)
     given.forget(ONE)
     given.forget(OTHER)
     assert given.rest(ONE, 100.0) == given.rest(OTHER, 100.0) == 0.0

@@ -37,8 +37,12 @@ async def test_task_of_a_busy_worker_gets_a_hint_without_listening(
     channel: HintChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _send(channel, 3)
-    loop, listened = asyncio.get_running_loop(), list[object]()
-    monkeypatch.setattr(loop, "add_reader", lambda *args: listened.append(args))
+    listened = list[int]()
+
+    def listen(descriptor: int, _callback: object) -> None:
+        listened.append(descriptor)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", listen)
     async with asyncio.timeout(HANG):
         got = [(await channel.receive()).message for _ in range(3)]
     assert got == ["1.1.0", "1.1.1", "1.1.2"]

@@ -2,7 +2,7 @@
 
 from emailrelay.queue_id import QueueId
 
-_REST = 2.0
+REST = 2.0
 """Seconds in which a message that was handed out need not be tried again. Its process may die."""
 
 
@@ -18,7 +18,7 @@ class LatelyGiven:
 
     def note(self, message: QueueId, now: float) -> None:
         """Note a message that is handed out now."""
-        if now - self._since >= _REST:
+        if now - self._since >= REST:
             self._before, self._latest, self._since = self._latest, {}, now
         self._latest[message] = now
 
@@ -27,7 +27,11 @@ class LatelyGiven:
         self._latest.pop(message, None)
         self._before.pop(message, None)
 
+    def __len__(self) -> int:
+        """Return the number of notes that are kept."""
+        return len(self._latest) + len(self._before)
+
     def rest(self, message: QueueId, now: float) -> float:
         """Return the seconds until a message should be tried again; 0: now."""
         given = self._latest.get(message, self._before.get(message))
-        return 0.0 if given is None else max(0.0, given + _REST - now)
+        return 0.0 if given is None else max(0.0, given + REST - now)
