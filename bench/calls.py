@@ -58,23 +58,31 @@ def counted(summary: str) -> Counter[str]:
 
 
 def count(
-    bench: Bench, load: Load, receiver: Sequence[str] = (), filters: Sequence[str] = ()
+    bench: Bench,
+    load: Load,
+    receiver: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    *,
+    workers: int = 1,
 ) -> Counted:
     """Relay a load, and count the calls of each of its messages.
 
-    ``receiver``: more options. ``filters``: as for ``bench.accepting``.
+    ``receiver``: more options. ``filters``: as for ``bench.accepting``. ``workers``: of each
+    service.
     """
     with contextlib.ExitStack() as filtering, sink() as end:
         specs = [filtering.enter_context(spec_of(word, bench.directory)) for word in filters]
         relay = filtering.enter_context(
-            ours(bench, forward_to=end.port, receiver=receiver, filters=specs)
+            ours(bench, forward_to=end.port, receiver=receiver, filters=specs, workers=workers)
         )
         warm_up(relay.port, load.sessions)
         _drained(relay.spool)
         machine.at_rest(relay.pids())
         with contextlib.ExitStack() as tracing:
             tables = {
-                name: tracing.enter_context(_traced(process.pid, bench.directory / f"{name}.calls"))
+                name: tracing.enter_context(
+                    _traced(machine.tree((process.pid,)), bench.directory / f"{name}.calls")
+                )
                 for name, process in relay.processes.items()
             }
             load.send(relay.port)
@@ -91,13 +99,14 @@ def count(
 
 
 @contextlib.contextmanager
-def _traced(pid: int, table: Path) -> Generator[Path]:
-    """Count the calls of a process in the block; afterwards the file has the table."""
-    command = ["strace", "-f", "-c", "-o", str(table), "-p", str(pid)]
+def _traced(pids: Sequence[int], table: Path) -> Generator[Path]:
+    """Count the calls of processes in the block; afterwards the file has the table."""
+    command = ["strace", "-f", "-c", "-o", str(table), *(f"--attach={pid}" for pid in pids)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        said = "" if strace.stderr is None else strace.stderr.readline()
-        if "attached" not in said:
-            raise OSError(f"cannot trace: {said.strip()}")
+        for _ in pids:
+            said = "" if strace.stderr is None else strace.stderr.readline()
+            if "attached" not in said:
+                raise OSError(f"cannot trace: {said.strip()}")
         yield table
         strace.terminate()
 
@@ -139,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--filter", action="append", default=[], help="of filterd; net: and pipe: are our own"
     )
+    parser.add_argument("--workers", type=int, default=1, help="of each service [1]")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")
     parser.add_argument("--place", type=Path, help="where the spool is made")
     asked = parser.parse_args(argv)
@@ -149,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for mode in asked.durability or list(Durability):
         with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.place) as made:
             bench = Bench(directory=Path(made), durability=mode)
-            found[mode] = count(bench, load, PROXY if asked.proxy else (), asked.filter)
+            receiver = PROXY if asked.proxy else ()
+            found[mode] = count(bench, load, receiver, asked.filter, workers=asked.workers)
     print("\n".join(table(found)))
     return 0
 
