@@ -114,7 +114,7 @@ class MilterConnection(asyncio.Protocol):
             MilterError: what comes is no packet, or too long.
 
         """
-        while (found := packets.taken(self._heard)) is None:
+        while (found := self.heard()) is None:
             if self._transport is None:
                 raise MilterGone("it closed the connection")
             if self._full:
@@ -126,6 +126,10 @@ class MilterConnection(asyncio.Protocol):
             finally:
                 self._arrival = None
         return found
+
+    def heard(self) -> tuple[bytes, bytes] | None:
+        """Return the next packet as ``receive``; None: it has not come yet."""
+        return packets.taken(self._heard)
 
     def end(self) -> None:
         """Tell the milter that no client follows, and close."""

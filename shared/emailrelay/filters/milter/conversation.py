@@ -200,7 +200,7 @@ class _Conversation:
             self._unsent.clear()
         while self._unanswered:
             command, recipient = self._unanswered.popleft()
-            answer = await self._answer()
+            answer = self._heard() or await self._answer()
             if isinstance(answer, Modification):
                 raise MilterError(f"it asks for a change too early, at {command.name}")
             if answer is Answer.SKIP:
@@ -220,11 +220,20 @@ class _Conversation:
         if (ended := await self._answers()) is not None:
             # It may answer to the end of the body or not, and a late answer would be misread.
             return replace(ended, whole=False)
-        while isinstance(answer := await self._answer(), Modification):
+        while isinstance(answer := self._heard() or await self._answer(), Modification):
             self._note(answer)
         if answer is Answer.SKIP:
             raise MilterError("it skips the body after its end")
         return MilterResult(answer, self._changes)
+
+    def _heard(self) -> packets.Response | None:
+        """Return the next answer if it has come with the one before, as most do."""
+        while (found := self._connection.heard()) is not None:
+            answer = packets.response(*found)
+            if answer is not Answer.PROGRESS:
+                return answer
+            self._mail.on_progress()
+        return None
 
     async def _answer(self) -> packets.Response:
         while True:

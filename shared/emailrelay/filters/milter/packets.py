@@ -4,10 +4,12 @@ A packet is a length (four octets, of all that follows), an octet for its kind, 
 with NUL. Source: ``mfdef.h`` of libmilter (Sendmail 8.17), version 6 of the protocol.
 """
 
+import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -20,6 +22,8 @@ LONGEST = 1024 * 1024
 """The most octets of a packet that we accept. libmilter itself sends 65,536 at most."""
 
 _LENGTH = struct.Struct("!L")
+_NOT_IN_NAME = re.compile(rb"[\x00- :\x7f]")
+"""What ends the name of a header field, and so the header."""
 
 
 class MilterError(RelayError):
@@ -151,14 +155,11 @@ def macros(command: Command, values: Mapping[bytes, bytes]) -> bytes:
     """Return the packet with the macros for a command, or nothing if there are none."""
     if not values:
         return b""
-    return packet(
-        Command.MACROS, command + _ended(part for pair in values.items() for part in pair)
-    )
+    return packet(Command.MACROS, command + _ended(tuple(chain.from_iterable(values.items()))))
 
 
-def _ended(values: Iterable[bytes]) -> bytes:
+def _ended(values: Sequence[bytes]) -> bytes:
     """Return texts, each with the NUL that ends it."""
-    values = list(values)
     together = b"\0".join(values)
     if together.count(b"\0") >= len(values):
         together = b"\0".join(value.replace(b"\0", b"") for value in values)
@@ -247,8 +248,7 @@ def _words(rest: str) -> str:
 
 def _header(data: bytes) -> tuple[bytes, bytes]:
     name, value = _texts(data)
-    # Another character would end the name, and so the header.
-    if not name or any(octet <= 32 or octet in b":\x7f" for octet in name):
+    if not name or _NOT_IN_NAME.search(name) is not None:
         raise ValueError(name)
     return name, value
 
