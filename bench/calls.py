@@ -1,8 +1,8 @@
 """The system calls of one relayed message, by name: ``python -m bench.calls``.
 
-strace counts the calls of the receiver and of the forwarder, while smtp-source sends without
-pipelining. A count needs no calm machine: only the calls that a batch shares (waits, syncs, hints)
-depend a little on its speed.
+strace counts the calls of receiver and forwarder, and of filterd if there is a filter, while
+smtp-source sends without pipelining. A count needs no calm machine: only the calls that a batch
+shares (waits, syncs, hints) depend a little on its speed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import machine
+from bench.accepting import spec_of
 from bench.case import Bench, Durability
 from bench.load import KIB, Load, warm_up
 from bench.peers import ours
@@ -56,15 +57,32 @@ def counted(summary: str) -> Counter[str]:
     return found
 
 
-def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
-    """Relay a load, and count the calls of each of its messages. ``receiver``: more options."""
-    with sink() as end, ours(bench, forward_to=end.port, receiver=receiver) as relay:
+def count(
+    bench: Bench,
+    load: Load,
+    receiver: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    *,
+    workers: int = 1,
+) -> Counted:
+    """Relay a load, and count the calls of each of its messages.
+
+    ``receiver``: more options. ``filters``: as for ``bench.accepting``. ``workers``: of each
+    service.
+    """
+    with contextlib.ExitStack() as filtering, sink() as end:
+        specs = [filtering.enter_context(spec_of(word, bench.directory)) for word in filters]
+        relay = filtering.enter_context(
+            ours(bench, forward_to=end.port, receiver=receiver, filters=specs, workers=workers)
+        )
         warm_up(relay.port, load.sessions)
         _drained(relay.spool)
         machine.at_rest(relay.pids())
         with contextlib.ExitStack() as tracing:
             tables = {
-                name: tracing.enter_context(_traced(process.pid, bench.directory / f"{name}.calls"))
+                name: tracing.enter_context(
+                    _traced(machine.tree((process.pid,)), bench.directory / f"{name}.calls")
+                )
                 for name, process in relay.processes.items()
             }
             load.send(relay.port)
@@ -81,13 +99,14 @@ def count(bench: Bench, load: Load, receiver: Sequence[str] = ()) -> Counted:
 
 
 @contextlib.contextmanager
-def _traced(pid: int, table: Path) -> Generator[Path]:
-    """Count the calls of a process in the block; afterwards the file has the table."""
-    command = ["strace", "-f", "-c", "-o", str(table), "-p", str(pid)]
+def _traced(pids: Sequence[int], table: Path) -> Generator[Path]:
+    """Count the calls of processes in the block; afterwards the file has the table."""
+    command = ["strace", "-f", "-c", "-o", str(table), *(f"--attach={pid}" for pid in pids)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        said = "" if strace.stderr is None else strace.stderr.readline()
-        if "attached" not in said:
-            raise OSError(f"cannot trace: {said.strip()}")
+        for _ in pids:
+            said = "" if strace.stderr is None else strace.stderr.readline()
+            if "attached" not in said:
+                raise OSError(f"cannot trace: {said.strip()}")
         yield table
         strace.terminate()
 
@@ -102,7 +121,7 @@ def _drained(spool: Path) -> None:
 
 
 def table(found: Mapping[Durability, Counted]) -> Iterable[str]:
-    """Write the counts of both services, the most frequent calls first."""
+    """Write the counts of all services, the most frequent calls first."""
     columns = [calls for each in found.values() for calls in each.services.values()]
     heads = [f"{mode}: {name}" for mode, each in found.items() for name in each.services]
     yield f"| system call | {' | '.join(heads)} |"
@@ -115,7 +134,7 @@ def table(found: Mapping[Durability, Counted]) -> Iterable[str]:
             yield f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |"
     yield f"| all | {' | '.join(f'{sum(calls.values()):.1f}' for calls in columns)} |"
     for mode, each in found.items():
-        yield f"| both services, {mode} | {each.total:.1f} |{' |' * (len(heads) - 1)}"
+        yield f"| all services, {mode} | {each.total:.1f} |{' |' * (len(heads) - 1)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,6 +145,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, default=20, help="of the client [20]")
     parser.add_argument("--one", action="store_true", help="one message a session")
     parser.add_argument("--proxy", action="store_true", help="clients wait for the delivery")
+    parser.add_argument(
+        "--filter", action="append", default=[], help="of filterd; net: and pipe: are our own"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="of each service [1]")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")
     parser.add_argument("--place", type=Path, help="where the spool is made")
     asked = parser.parse_args(argv)
@@ -136,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for mode in asked.durability or list(Durability):
         with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.place) as made:
             bench = Bench(directory=Path(made), durability=mode)
-            found[mode] = count(bench, load, PROXY if asked.proxy else ())
+            receiver = PROXY if asked.proxy else ()
+            found[mode] = count(bench, load, receiver, asked.filter, workers=asked.workers)
     print("\n".join(table(found)))
     return 0
 

@@ -1,21 +1,16 @@
 """Filters: a program per message, a persistent one, none; and the machine's fork and exec."""
 
-import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from bench.accepting import spec_of
 from bench.case import Bench, Case, Figures, Goal, Wanted
 from bench.cases.relay import RATE, relayed
 from bench.load import KIB, Load, warm_up
 from bench.peers import ours, postfix
-from bench.sinks import free_port, sink
+from bench.sinks import sink
 
 _LOAD = Load(messages=3000, octets=10 * KIB, sessions=20)
 _PROGRAM = "/bin/true"
@@ -24,12 +19,12 @@ _AT_ONCE = 4
 RUNS = "runs/s"
 
 
-def _ours(bench: Bench, spec: str) -> Figures:
+def _ours(bench: Bench, word: str) -> Figures:
     load = _LOAD.scaled(bench.scale)
-    filters = [spec] if spec else []
     with (
+        spec_of(word, bench.directory) as spec,
         sink(messages=load.messages + load.sessions) as target,
-        ours(bench, forward_to=target.port, filters=filters) as peer,
+        ours(bench, forward_to=target.port, filters=[spec] if spec else []) as peer,
     ):
         warm_up(peer.port, load.sessions)
         return relayed(peer, target, load)
@@ -43,35 +38,6 @@ def _postfix(bench: Bench) -> Figures:
     ):
         warm_up(peer.port, load.sessions)
         return relayed(peer, target, load)
-
-
-def _pipe(bench: Bench) -> Figures:
-    program = bench.directory / "loop"
-    # In Python: a shell reads its input octet by octet, a system call for each.
-    loop = 'import sys\nfor line in sys.stdin:\n    print("ok", flush=True)\n'
-    program.write_text(f"#!{sys.executable}\n{loop}")
-    program.chmod(0o755)
-    return _ours(bench, f"pipe:{program}")
-
-
-def _net(bench: Bench) -> Figures:
-    with _net_filter() as port:
-        return _ours(bench, f"net:127.0.0.1:{port}")
-
-
-@contextlib.contextmanager
-def _net_filter() -> Generator[int]:
-    port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "bench.net_filter", str(port)])
-    try:
-        while server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.02)  # it prints nothing when it listens
-        yield port
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
 
 
 def _fork_and_exec(bench: Bench) -> Figures:
@@ -92,11 +58,11 @@ CASES = (
         name="filters",
         words="filter, 10 KiB, 20 sessions",
         contestants={
-            "none": partial(_ours, spec=""),
-            "net": _net,
-            "pipe": _pipe,
-            "exit": partial(_ours, spec="exit:0"),
-            "program": partial(_ours, spec=_PROGRAM),
+            "none": partial(_ours, word=""),
+            "net": partial(_ours, word="net:"),
+            "pipe": partial(_ours, word="pipe:"),
+            "exit": partial(_ours, word="exit:0"),
+            "program": partial(_ours, word=_PROGRAM),
             "postfix": _postfix,
             "fork and exec": _fork_and_exec,
         },

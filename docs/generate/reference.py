@@ -33,7 +33,7 @@ separated by commas on the command line, separated by commas in the environment,
 
 A setting that is misspelt, out of range or impossible stops the start with exit status 78. Standard
 error shows all problems at once, each with its place. `--check-config` makes this check without a
-start, and tries all that the start needs ([settings.md](settings.md#check)). `--help` shows all
+start, and tries all that a start needs ([settings.md](settings.md#check)). `--help` shows all
 options, and `--version` the version.
 
 **SIGHUP** makes a running service read all settings again. The new settings apply to new clients

@@ -35,6 +35,24 @@ _FOLD = "\r"
 """Marks a continued line while a file is read: no text has a CR then."""
 _FIELD = re.compile(r"^X-MailRelay-([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
+_TO_REMOTE = "X-MailRelay-To-Remote: "
+_AS_WRITTEN = re.compile(
+    f"X-MailRelay-Format: {FORMAT}\r\n"
+    "X-MailRelay-Content: (.*)\r\n"
+    "X-MailRelay-From: (.*)\r\n"
+    "X-MailRelay-ToCount: ([1-9][0-9]{0,4})\r\n"
+    f"((?:{_TO_REMOTE}.*\r\n)+)"
+    "X-MailRelay-Authentication: (.*)\r\n"
+    "X-MailRelay-Client: (.*)\r\n"
+    f"X-MailRelay-{_FOLDED}: \r\n"
+    "X-MailRelay-MailFromAuthIn: (.*)\r\n"
+    "X-MailRelay-MailFromAuthOut: (.*)\r\n"
+    "X-MailRelay-ForwardTo: (.*)\r\n"
+    "X-MailRelay-ForwardToAddress: (.*)\r\n"
+    "X-MailRelay-ClientAccountSelector: (.*)\r\n"
+    "X-MailRelay-Utf8MailboxNames: ([01])\r\n"
+)
+"""The fields before the end mark as ``write`` gives them, without certificate and local users."""
 _BODIES: Mapping[str, Body] = {body.value: body for body in Body}
 _NEEDED = ("Format", "From", "ToCount")
 """The fields that every format has, once each."""
@@ -162,10 +180,50 @@ def parse(octets: bytes) -> EnvelopeFile:
         DamagedMessage: the file is empty, truncated, of an unknown format, or contradictory.
 
     """
-    text, end = _split(octets)
+    fields, end = _split(octets)
     message_id, begin = _message_id(octets, end)
     arrival, begin = _arrival(octets, begin)
-    found = _lines(text)
+    envelope = _as_written(fields, message_id, arrival)
+    if envelope is None:
+        envelope = _of_lines(_lines(_text(fields)))._replace(message_id=message_id, arrival=arrival)
+    return EnvelopeFile(envelope, octets[begin:])
+
+
+def _as_written(octets: bytes, message_id: str, arrival: ArrivalFacts | None) -> Envelope | None:
+    """Read the fields as one expression, in a fifth of the time; None: ``_of_lines`` reads them."""
+    try:
+        found = _AS_WRITTEN.fullmatch(octets.decode())
+    except UnicodeDecodeError:
+        return None
+    if found is None:
+        return None
+    values = found.groups()
+    body, sender, count, to, user, client, auth_in, auth_out, forward_to, address, account, utf8 = (
+        values
+    )
+    remote = to[len(_TO_REMOTE) : -2].split(f"\r\n{_TO_REMOTE}")
+    plain = "".join((*remote, sender, user, client, *values[6:])).isprintable()
+    if not plain or body not in _BODIES or int(count) != len(remote):
+        return None
+    return Envelope(
+        sender=Address(sender),
+        to_remote=tuple(map(Address, remote)),
+        body=_BODIES[body],
+        authentication=_decoded(user),
+        client=client,
+        mail_from_auth_in=auth_in,
+        mail_from_auth_out=auth_out,
+        forward_to=_decoded(forward_to),
+        forward_to_address=address,
+        account_selector=account,
+        utf8=utf8 == "1",
+        message_id=message_id,
+        arrival=arrival,
+    )
+
+
+def _of_lines(found: Sequence[tuple[str, str]]) -> Envelope:
+    """Return the envelope in the lines of any known format."""
     fields = _by_name(found)
     if fields["Format"] not in _KNOWN_FORMATS:
         raise DamagedMessage("envelope: unknown format")
@@ -176,7 +234,7 @@ def parse(octets: bytes) -> EnvelopeFile:
         raise DamagedMessage("envelope: ToCount differs from the number of recipients")
     if not 0 < recipients <= _MOST_RECIPIENTS:
         raise DamagedMessage("envelope: no recipients, or too many")
-    envelope = Envelope(
+    return Envelope(
         sender=Address(fields["From"]),
         to_local=local,
         to_remote=remote,
@@ -190,10 +248,7 @@ def parse(octets: bytes) -> EnvelopeFile:
         forward_to_address=fields["ForwardToAddress"],
         account_selector=fields["ClientAccountSelector"],
         utf8=fields["Utf8MailboxNames"] == "1",
-        message_id=message_id,
-        arrival=arrival,
     )
-    return EnvelopeFile(envelope, octets[begin:])
 
 
 def tail(octets: bytes) -> bytes:
@@ -233,17 +288,17 @@ def _spoilt(address: str) -> bool:
     return "\N{REPLACEMENT CHARACTER}" in address or _is_unsafe(address)
 
 
-def _split(octets: bytes) -> tuple[str, int]:
-    """Return the lines before the end mark, each with LF, and the offset after that mark."""
+def _split(octets: bytes) -> tuple[bytes, int]:
+    """Return the lines before the end mark, and the offset after that mark."""
     mark = octets.find(_END_MARK) + 1
     end = octets.find(b"\n", mark) + 1
+    if mark and end:
+        return octets[:mark], end
     if not octets.strip():
         raise DamagedMessage("envelope: empty")
-    if not (mark and end):
-        if whole := octets[: octets.rfind(b"\n") + 1]:
-            _lines(_text(whole))  # raises if it is no envelope at all
-        raise DamagedMessage("envelope: cut short, no end mark")
-    return _text(octets[:mark]), end
+    if whole := octets[: octets.rfind(b"\n") + 1]:
+        _lines(_text(whole))  # raises if it is no envelope at all
+    raise DamagedMessage("envelope: cut short, no end mark")
 
 
 def _message_id(octets: bytes, begin: int) -> tuple[str, int]:

@@ -120,21 +120,24 @@ def write(message: PastMessage) -> bytes:
 
 
 def _write(message: PastMessage) -> bytes:
-    value: dict[str, Any] = {
+    told: dict[str, Any] = {
         "v": VERSION,
         "id": message.id,
         "ended": message.ended,
         "end": message.end,
         "from": message.sender,
         "to": message.recipients,
-        "more": message.more,
-        "client": message.client,
-        "user": message.user,
-        "size": message.size,
-        "message_id": message.message_id,
     }
-    told = {name: each for name, each in value.items() if each not in ("", 0)}
-    told["from"] = message.sender
+    if message.more:
+        told["more"] = message.more
+    if message.client:
+        told["client"] = message.client
+    if message.user:
+        told["user"] = message.user
+    if message.size:
+        told["size"] = message.size
+    if message.message_id:
+        told["message_id"] = message.message_id
     told["journal"] = [journal_format.encode(entry) for entry in message.entries]
     return _json(told).encode() + b"\n"
 

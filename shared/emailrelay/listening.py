@@ -41,7 +41,7 @@ class Listeners:
         problems, causes = list[str](), list[OSError | ValueError]()
         for interface in interfaces or ("",):
             try:
-                self.sockets.extend(map(_prompt, _open(interface, port)))
+                self.sockets.extend(map(_prepared, _open(interface, port)))
                 if interface.startswith("/"):
                     self.paths.append(interface)
             except (OSError, ValueError) as error:
@@ -127,12 +127,18 @@ def _open(interface: str, port: int, *, listens: bool = True) -> Iterator[socket
         yield from _everywhere(port, listens=listens)
 
 
-def _prompt(opened: socket.socket) -> socket.socket:
-    """Make the connections send each reply at once; they inherit the option.
+def _prepared(opened: socket.socket) -> socket.socket:
+    """Let no accept wait, and make the connections send each reply at once.
 
-    asyncio, unlike uvloop, sets it only if the socket was made with the number of its protocol.
-    Without it, replies to pipelined commands would wait 40 ms for each other's acknowledgement.
+    Python gives each copy of a socket the mode of this object, and all copies in all processes
+    share one mode. A worker that starts would let the accepts of the others wait for a moment. One
+    that finds no client then would hang, with all its sessions, until the next client connects.
+
+    Connections inherit the second option. asyncio, unlike uvloop, sets it only if the socket was
+    made with the number of its protocol. Without it, replies to pipelined commands would wait 40 ms
+    for each other's acknowledgement.
     """
+    opened.settimeout(0)
     if opened.family is not socket.AF_UNIX:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened

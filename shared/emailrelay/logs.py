@@ -231,7 +231,7 @@ class _Output:
         with self._guard:
             self._gathered.append((event, moment))
             waiting = len(self._gathered)
-            if not event.waits or self.dropped or waiting >= _MOST_WAITING:
+            if not event.batched or self.dropped or waiting >= _MOST_WAITING:
                 return self._write_gathered()
         if waiting == 1:
             at_turn_end(self.write_gathered)

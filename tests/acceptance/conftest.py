@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.command import Command, recording_sink
+from tests.acceptance.database_hosts import Hosts
 from tests.acceptance.forked_services import Forked
 from tests.acceptance.relay import Relay, Sink
+from tests.database_server import drop_database, the_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +29,19 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
         relay.clear_away()
         relay.show()
     assert not relay.faults()
+
+
+@pytest.fixture
+def hosts(relay: Relay, tmp_path: Path) -> Iterator[Hosts]:
+    """Give services that share a database of their own, and no spool."""
+    server = the_server()
+    name = server.database(tmp_path)
+    try:
+        yield Hosts(relay, server, server.url(name, lease="4"), name)
+        assert not relay.spool.exists()
+    finally:
+        relay.clear_away()
+        drop_database(tmp_path)
 
 
 @pytest.fixture

@@ -313,6 +313,14 @@ def test_notice_that_root_puts_into_a_maildir_follows_no_link_of_its_owner(
     assert looks(tree) == before
 
 
+RENAME = """
+import os, sys
+for name in ('.new', '.work', '.wake', '.waiting'):
+    try:
+        os.rename(f'{sys.argv[1]}/{name}/probe', f'{sys.argv[1]}/{name}/other')
+    except PermissionError:
+        print('refused', name)
+"""
 SESSION = (
     "EHLO here.test\r\nMAIL FROM:<a@here.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n"
     "Subject: x\r\n\r\nx\r\n.\r\nQUIT\r\n"
@@ -349,5 +357,29 @@ def test_member_of_the_group_of_a_sticky_spool_submits_and_moves_nothing_of_othe
             assert (ground.spool / name).stat().st_mode & 0o7777 == 0o3770
         assert ground.tool("forwarder").status == 1  # it handles the member's message, too
         assert len(list(ground.spool.glob("emailrelay.*.envelope"))) == 3
+    finally:
+        ground.clear_away()
+
+
+def test_spool_that_becomes_sticky_is_sticky_in_its_directories_at_the_next_start() -> None:
+    ground = Ground(0o2770)
+    try:
+        ground.tool("submit")
+        ground.tool("forwarder")
+        for name in (".new", ".work", ".wake", ".waiting"):
+            assert (ground.spool / name).stat().st_mode & 0o7777 == 0o2770
+        ground.spool.chmod(0o3770)
+        assert ground.tool("list").status == 0  # it looks, and changes nothing
+        assert (ground.spool / ".wake").stat().st_mode & 0o7777 == 0o2770
+        assert ground.tool("forwarder").status == 1
+        for name in (".new", ".work", ".wake", ".waiting"):
+            assert (ground.spool / name).stat().st_mode & 0o7777 == 0o3770
+            probe = ground.spool / name / "probe"
+            probe.touch()
+            os.chown(probe, SERVICE, GROUP)
+        said = ground.member(RENAME, ground.spool).out
+        assert said.splitlines() == [
+            f"refused {name}" for name in (".new", ".work", ".wake", ".waiting")
+        ]
     finally:
         ground.clear_away()

@@ -2,33 +2,17 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 from tests.acceptance.database_hosts import Hosts, send
 from tests.acceptance.relay import (
     ROOT,
     SAMPLE_FILTER,
-    Relay,
     free_port,
     until,
 )
 from tests.acceptance.source import Load, assert_each_arrived_once
-from tests.database_server import drop_database, the_server
-
-
-@pytest.fixture
-def hosts(relay: Relay, tmp_path: Path) -> Iterator[Hosts]:
-    server = the_server()
-    name = server.database(tmp_path)
-    try:
-        yield Hosts(relay, server, server.url(name, lease="4"), name)
-        assert not relay.spool.exists()
-    finally:
-        relay.clear_away()
-        drop_database(tmp_path)
 
 
 def test_mail_goes_through_all_services_once(hosts: Hosts) -> None:

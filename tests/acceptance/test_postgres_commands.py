@@ -5,7 +5,6 @@ import os
 import smtplib
 import subprocess
 import sys
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -16,24 +15,10 @@ from tests.acceptance.database_hosts import Hosts, send
 from tests.acceptance.relay import (
     BIN,
     HANG,
-    Relay,
     free_port,
     until,
 )
-from tests.database_server import drop_database, the_server
 from tests.service.signing_in import Desk, running
-
-
-@pytest.fixture
-def hosts(relay: Relay, tmp_path: Path) -> Iterator[Hosts]:
-    server = the_server()
-    name = server.database(tmp_path)
-    try:
-        yield Hosts(relay, server, server.url(name, lease="4"), name)
-        assert not relay.spool.exists()
-    finally:
-        relay.clear_away()
-        drop_database(tmp_path)
 
 
 def test_settings_file_names_the_store(hosts: Hosts, tmp_path: Path) -> None:

@@ -23,6 +23,15 @@ from emailrelay.errors import StoreError
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.claim import Claim
+
+
+async def _late(store: Store, database: PostgresOpener) -> Claim:
+    """Give a claim on a new message, whose lease has ended."""
+    late = await claimed(store, await put(store))
+    database.end_leases()
+    return late
 
 
 async def test_message_whose_lease_ended_is_claimed_by_another(database: PostgresOpener) -> None:
@@ -38,13 +47,11 @@ async def test_message_whose_lease_ended_is_claimed_by_another(database: Postgre
 
 async def test_late_settlement_is_refused_and_changes_nothing(database: PostgresOpener) -> None:
     async with database() as store, database() as other:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        async with await claimed(other, message) as claim:
+        late = await _late(store, database)
+        async with await claimed(other, late.id) as claim:
             with pytest.raises(StoreError, match="lease"):
                 await late.settle(Fail(NEVER))
-            assert await stages(other) == {message: Stage.READY}
+            assert await stages(other) == {late.id: Stage.READY}
             await claim.settle(Done())
         assert await listed(other) == {}
 
@@ -54,10 +61,8 @@ async def test_late_settlement_is_refused_when_another_claim_has_finished_the_me
 ) -> None:
     """The mark of the final dot may be lost with the server: then only this names the duplicate."""
     async with database() as store, database() as other:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        async with await claimed(other, message) as claim:
+        late = await _late(store, database)
+        async with await claimed(other, late.id) as claim:
             await claim.settle(Done())
         with pytest.raises(StoreError, match="lease"):
             await late.settle(Done())
@@ -67,10 +72,8 @@ async def test_late_settlement_is_refused_when_an_operator_has_deleted_the_messa
     database: PostgresOpener,
 ) -> None:
     async with database() as store, database() as other:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        assert await other.delete(message)
+        late = await _late(store, database)
+        assert await other.delete(late.id)
         with pytest.raises(StoreError, match="lease"):
             await late.settle(Done())
 
@@ -94,25 +97,21 @@ async def test_two_claims_on_a_message_end_together(
 
 async def test_late_settlement_is_refused_beside_a_release(database: PostgresOpener) -> None:
     async with database() as store:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        claim = await claimed(store, message)
+        late = await _late(store, database)
+        claim = await claimed(store, late.id)
         ended = await asyncio.gather(
             late.settle(Fail(NEVER)), claim.release(), return_exceptions=True
         )
         assert isinstance(ended[0], StoreError)
-        assert await stages(store) == {message: Stage.READY}
+        assert await stages(store) == {late.id: Stage.READY}
 
 
 async def test_late_release_does_not_free_a_message_of_another(database: PostgresOpener) -> None:
     async with database() as store, database() as other:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        async with await claimed(other, message):
+        late = await _late(store, database)
+        async with await claimed(other, late.id):
             await late.release()
-            assert not await can_claim(store, message)
+            assert not await can_claim(store, late.id)
 
 
 async def test_settlement_counts_after_the_lease_if_no_other_has_claimed(
@@ -148,10 +147,8 @@ async def test_no_final_dot_after_the_lease_beside_one_of_a_later_claim(
     database: PostgresOpener,
 ) -> None:
     async with database() as store:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        async with await claimed(store, message) as claim:
+        late = await _late(store, database)
+        async with await claimed(store, late.id) as claim:
             asked = [each.before_dot("smarthost.test:25") for each in (claim, late)]
             wanted, refused = await asyncio.gather(*asked, return_exceptions=True)
             assert wanted is True
@@ -212,13 +209,11 @@ async def test_wish_takes_a_message_from_a_worker_whose_lease_ended(
     database: PostgresOpener,
 ) -> None:
     async with database() as store, database() as other:
-        message = await put(store)
-        late = await claimed(store, message)
-        database.end_leases()
-        assert await other.fail(message)
+        late = await _late(store, database)
+        assert await other.fail(late.id)
         with pytest.raises(StoreError, match="lease"):
             await late.settle(Done())
-        assert await stages(other) == {message: Stage.FAILED}
+        assert await stages(other) == {late.id: Stage.FAILED}
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ PROBLEMS: list[tuple[str, str, str, str]] = [
     ("filterd", "spool_dir = '{text}/mail'", "spool_dir", "Not a directory"),
     ("filterd", "store = 'nonsense:'", "store", "no such store"),
     ("filterd", "store = 'postgresql://127.0.0.1:9/mail'", "store", "refused"),
-    ("forwarder", "", "forward_to", "nowhere to forward to"),
+    ("forwarder", "", "forward_to", "no server to forward to"),
     ("forwarder", "forward_to = 'smtp.example.net'", "forward_to", "needs host and port"),
     ("forwarder", TO + "client_auth = '{here}/none'", "client_auth", "cannot be read"),
     ("forwarder", TO + "client_tls_verify = '{text}'", "client_tls_verify", "no certificates"),

@@ -105,7 +105,7 @@ def test_settings_without_an_account_need_no_secrets(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "standard input is no terminal: give --smarthost, --account, --clients"),
+        ((), "standard input is not a terminal: give --smarthost, --account, --clients"),
         (("--smarthost", "x", "--clients", "local"), "give --account"),
         (("--smarthost", "x", "--account", "a", "--clients", "local"), "give --password-file FILE"),
         (("--smarthost", "x:y z", "--account", "none", "--clients", "local"), "--smarthost: "),

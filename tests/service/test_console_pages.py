@@ -118,7 +118,7 @@ def test_the_history_finds_what_the_trace_finds(pages: Pages, query: str, found:
     assert page.status == 200, page.words
     links = [part.partition('"')[0] for part in page.text.split('href="/message/')[1:]]
     assert links == [pages.messages[name] for name in found]
-    assert ("No message fits" in page.words) == (not found)
+    assert ("No message matches" in page.words) == (not found)
 
 
 def test_an_id_leads_to_its_message(pages: Pages) -> None:

@@ -34,6 +34,21 @@ async def heard(
         return draft.id, await waiting
 
 
+async def left(office: Office, reached: asyncio.Event) -> tuple[QueueId, asyncio.Task[Settlement]]:
+    """Deliver a message whose client goes when ``reached`` is set; give the delivery."""
+    envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
+    async with office.store.draft(envelope) as draft:
+        draft.write(CONTENT)
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        waiting = asyncio.create_task(draft.answer(10))
+        await asyncio.sleep(0)
+        delivery = asyncio.create_task(office.forward(draft.id))
+        await reached.wait()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return draft.id, delivery
+
+
 async def ask(office: Office, *recipients: str, session: str = "") -> Reply | None:
     """Do the same, and check that the store keeps nothing."""
     message, answer = await heard(office, *recipients, session=session)
@@ -98,43 +113,25 @@ async def test_message_of_a_client_who_has_gone_is_not_sent() -> None:
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"DATA": Wait(reached, go, b"354 go\r\n")}) as peer:
         office = Office(peer.address)
-        envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
-        async with office.store.draft(envelope) as draft:
-            draft.write(CONTENT)
-            await draft.commit(Stage.READY, Ack.DELIVERED)
-            waiting = asyncio.create_task(draft.answer(10))
-            await asyncio.sleep(0)
-            delivery = asyncio.create_task(office.forward(draft.id))
-            await reached.wait()
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+        message, delivery = await left(office, reached)
         go.set()
         await delivery
         assert peer.messages == []
         await office.send()
         assert len(peer.messages) == 1
-    assert [event.id for event in office.events(Withdrawn)] == [draft.id]
+    assert [event.id for event in office.events(Withdrawn)] == [message]
 
 
 async def test_delivery_that_a_client_did_not_wait_for_is_named_as_a_possible_duplicate() -> None:
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"DOT": Wait(reached, go)}) as peer:
         office = Office(peer.address)
-        envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
-        async with office.store.draft(envelope) as draft:
-            draft.write(CONTENT)
-            await draft.commit(Stage.READY, Ack.DELIVERED)
-            waiting = asyncio.create_task(draft.answer(10))
-            await asyncio.sleep(0)
-            delivery = asyncio.create_task(office.forward(draft.id))
-            await reached.wait()
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+        message, delivery = await left(office, reached)
         go.set()
         assert isinstance(await delivery, Done)
         assert len(peer.messages) == 1
     # Both sides name it: the receiver that gives up, and the forwarder whose answer comes too late.
-    assert {event.id for event in office.events(PossibleDuplicate)} == {draft.id}
+    assert {event.id for event in office.events(PossibleDuplicate)} == {message}
 
 
 async def test_outcome_the_store_cannot_record_stops_no_other_mail(

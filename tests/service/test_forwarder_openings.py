@@ -58,19 +58,25 @@ async def test_opening_without_a_waiting_message_serves_the_next_message() -> No
     assert peer.connections == 2
 
 
+async def _office_with_a_late_opening(peer: SmtpPeer, one: Wait, late: Wait) -> Office:
+    """Send two messages over one session, while the opening of another ends too late for both."""
+    office = Office(peer.address, ENDLESS)
+    first = asyncio.create_task(office.send())
+    await one.reached.wait()
+    second = asyncio.create_task(office.send())
+    await late.reached.wait()
+    one.go.set()
+    assert isinstance(await first, Done)
+    assert isinstance(await second, Done)
+    late.go.set()
+    return office
+
+
 async def test_opening_that_ends_after_its_message_has_gone_is_kept_or_closed() -> None:
     one, late = wait(), wait(GREETING)
     script: Script = {"greeting": ["220 peer.test ESMTP", late], "MAIL": [one]}
     async with SmtpPeer(script) as peer, asyncio.timeout(HANG):
-        office = Office(peer.address, ENDLESS)
-        first = asyncio.create_task(office.send())
-        await one.reached.wait()
-        second = asyncio.create_task(office.send())
-        await late.reached.wait()
-        one.go.set()
-        assert isinstance(await first, Done)
-        assert isinstance(await second, Done)
-        late.go.set()
+        office = await _office_with_a_late_opening(peer, one, late)
         await office.forwarding.close()
         await peer.until(closed=True)
     assert peer.connections == 2
@@ -80,15 +86,7 @@ async def test_refused_further_connection_is_noted_though_its_message_has_gone()
     one, late = wait(), wait(b"421 4.7.0 too many connections\r\n")
     script: Script = {"greeting": ["220 peer.test ESMTP", late], "MAIL": [one]}
     async with SmtpPeer(script) as peer, asyncio.timeout(HANG):
-        office = Office(peer.address, ENDLESS)
-        first = asyncio.create_task(office.send())
-        await one.reached.wait()
-        second = asyncio.create_task(office.send())
-        await late.reached.wait()
-        one.go.set()
-        assert isinstance(await first, Done)
-        assert isinstance(await second, Done)
-        late.go.set()
+        office = await _office_with_a_late_opening(peer, one, late)
         await peer.until(left=1)
         for sending in [asyncio.create_task(office.send()) for _ in range(5)]:
             assert isinstance(await sending, Done)

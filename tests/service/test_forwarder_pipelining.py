@@ -14,6 +14,8 @@ from tests.service.forwarding import HASTY, Office
 from tests.service.test_forwarder_awaited import ask
 
 from emailrelay.settlement import Defer, Done, Fail
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep
+from emailrelay_forwarder.session.wire import Wire
 
 PIPELINING = "250-peer.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 104857600"
 
@@ -57,6 +59,18 @@ async def test_all_of_the_envelope_is_said_before_the_first_reply() -> None:
         with pytest.raises(asyncio.CancelledError):
             await sending
     assert after_ehlo(peer) == ["MAIL", "RCPT", "RCPT", "DATA"]
+
+
+async def test_replies_that_arrive_together_need_no_further_wait() -> None:
+    wire = Wire()
+    wire.data_received(b"250 2.1.0 ok\r\n550 5.1.1 who?\r\n354 g")
+    assert wire.at_hand(SessionStep.MAIL) == (250, "2.1.0 ok")
+    assert wire.at_hand(SessionStep.RCPT) == (550, "5.1.1 who?")
+    assert wire.at_hand(SessionStep.DATA) is None
+    wire.data_received(b"o\r\nnonsense\r\n")
+    assert await wire.reply(SessionStep.DATA, 1.0) == (354, "go")
+    with pytest.raises(SessionError, match="no SMTP reply"):
+        wire.at_hand(SessionStep.DOT)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.service.enough_time import is_written, with_enough_time
 from tests.service.filtering import CONTENT, DEADLINE, PAGE, Desk, trouble
 
 from emailrelay.config import FilterdSettings, read
@@ -64,6 +65,23 @@ async def test_program_gets_paths_may_edit_and_stays(desk: Desk) -> None:
     first, second = (copy.content.read_bytes() for copy in copies)
     assert first == second
     assert re.fullmatch(rb"X-Pid: \d+\n" + re.escape(CONTENT), first)
+
+
+async def test_loop_watches_a_process_once_for_all_its_messages(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, watched = asyncio.get_running_loop(), list[int]()
+    add = loop.add_reader
+
+    def noted(descriptor: int, *rest: object) -> None:
+        watched.append(descriptor)
+        add(descriptor, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "add_reader", noted)
+    program = desk.script(OK)
+    for _ in range(3):
+        assert (await desk.ask(f"pipe:{program}")).verdict == Accept()
+    assert len(watched) == 1
 
 
 async def test_answer_is_the_verdict_as_that_of_a_network_filter(desk: Desk) -> None:
@@ -158,7 +176,7 @@ async def test_program_without_a_proper_answer_is_trouble(
 async def test_late_answer_is_not_taken_for_the_next_message(desk: Desk) -> None:
     program = desk.script(
         "#!/bin/sh\ntrap '' TERM\nwhile read -r content; do\n"
-        'case $(cat "$content") in *slow*) sleep 0.6; echo 550 late;; *) echo ok;; esac\ndone\n'
+        'case $(cat "$content") in *slow*) sleep 1; echo 550 late;; *) echo ok;; esac\ndone\n'
     )
     for limit in (0.3, 0.3):
         desk.programs.limits = ProgramLimits(timeout=limit)
@@ -194,10 +212,18 @@ async def test_silent_process_is_ended_with_its_children(desk: Desk) -> None:
         '#!/bin/sh\ntrap "" TERM\nread -r content\n'
         'setsid sleep 1000 & echo "$$ $!" > "${content%/*}/pids"\nsleep 1000\n'
     )
-    desk.programs.limits = ProgramLimits(timeout=0.5)
-    copy = desk.copy()
-    assert trouble(await desk.ask(f"pipe:{program}", copy=copy)) == "no verdict within 0.5 s"
-    for pid in (copy.content.parent / "pids").read_text().split():
+    pids = list[Path]()
+
+    async def attempt(seconds: float) -> bool:
+        desk.programs.limits = ProgramLimits(timeout=seconds)
+        copy = desk.copy()
+        pids.append(copy.content.parent / "pids")
+        told = trouble(await desk.ask(f"pipe:{program}", copy=copy))
+        assert told == f"no verdict within {seconds:g} s"
+        return is_written(pids[-1])
+
+    await with_enough_time(attempt)
+    for pid in pids[-1].read_text().split():
         await gone(int(pid))
 
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.service.receiving import HANG, Peer
+from tests.service.receiving import HANG, Peer, receiving
 
 from emailrelay.listening import Listeners, written
 from emailrelay.stage import Stage
@@ -218,6 +218,36 @@ def test_an_inherited_socket_is_used_and_a_stale_path_replaced(sockets: Path) ->
         listeners.close()
 
 
+def test_no_copy_of_a_listening_socket_lets_accepts_wait(sockets: Path) -> None:
+    # All copies share one mode: see ``_prepared`` in ``listening.py``.
+    inherited = socket.create_server(("127.0.0.1", 0))
+    listeners = Listeners()
+    listeners.open(["127.0.0.1", f"fd#{inherited.detach()}", str(sockets / "one")], 0)
+    try:
+        for opened in listeners.sockets:
+            with opened.dup() as copy:
+                assert not os.get_blocking(copy.fileno())
+    finally:
+        listeners.close()
+
+
+async def test_a_worker_that_starts_does_not_let_the_accepts_of_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modes, copy_of = list[bool](), socket.socket.dup
+
+    def noted(listening: socket.socket) -> socket.socket:
+        copy = copy_of(listening)
+        modes.append(os.get_blocking(listening.fileno()))
+        return copy
+
+    monkeypatch.setattr(socket.socket, "dup", noted)
+    async with receiving() as running, running.client() as peer:
+        assert (await peer.reply()).startswith("220")
+    assert modes
+    assert not any(modes)
+
+
 def test_replies_do_not_wait_for_each_other_s_acknowledgement() -> None:
     inherited = socket.create_server(("127.0.0.1", 0))
     listeners = Listeners()
@@ -225,6 +255,7 @@ def test_replies_do_not_wait_for_each_other_s_acknowledgement() -> None:
     try:
         for opened in listeners.sockets:
             with socket.create_connection(opened.getsockname()):
+                opened.settimeout(HANG)
                 connection, _ = opened.accept()
                 with connection:
                     assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

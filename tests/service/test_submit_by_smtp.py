@@ -154,7 +154,7 @@ async def test_missing_answer_to_the_content_is_told_as_what_it_is(tmp_path: Pat
     async with SmtpPeer({"DOT": Close()}) as peer:
         done = await through(peer.port, "bob@x.test", spool=tmp_path)
         assert done.returncode == 75
-        assert "may have been taken" in done.stderr
+        assert "may have been accepted" in done.stderr
 
 
 async def test_address_beyond_ascii_goes_to_a_receiver_that_takes_such(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from docs.generate.log_page import kinds
 
 from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
-from emailrelay.classic.log_lines import ClassicLine, Severity, of_complaint, of_event, written
+from emailrelay.classic.log_lines import ClassicLine, Severity, of_event, of_stderr_line, written
 from emailrelay.classic.log_output import LogOutput, log_options
 from emailrelay.events.event import Event
 from emailrelay.events.sessions import Direction
@@ -50,7 +50,7 @@ def test_a_point_in_time_is_told_as_time_of_day(kind: str) -> None:
 
 
 def test_a_complaint_is_told_without_what_a_terminal_obeys() -> None:
-    line = of_complaint("bad \x1b[2J \u202e\n".encode())
+    line = of_stderr_line("bad \x1b[2J \u202e\n".encode())
     assert line == ClassicLine(Severity.ERROR, "bad \\x1b[2J \\u202e")
 
 
@@ -88,8 +88,8 @@ def test_an_address_stands_with_its_port(told: dict[str, object], address: str) 
 
 def test_a_line_that_is_no_event_is_a_complaint() -> None:
     assert of_event(b"Traceback (most recent call last):\n") is None
-    assert of_complaint(b"Traceback\x1b[0m\n") == ClassicLine(Severity.ERROR, "Traceback\\x1b[0m")
-    assert of_complaint(b"\n") is None
+    assert of_stderr_line(b"Traceback\x1b[0m\n") == ClassicLine(Severity.ERROR, "Traceback\\x1b[0m")
+    assert of_stderr_line(b"\n") is None
 
 
 def test_an_event_of_this_process_reads_like_one_of_a_service() -> None:

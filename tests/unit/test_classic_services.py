@@ -53,7 +53,7 @@ def test_only_the_services_that_are_needed_run_in_the_order_of_their_end(
     first: bool,  # noqa: FBT001 - a row of the table
 ) -> None:
     plan = planned(line)
-    assert [service.name for service in plan.lasting] == names
+    assert [service.name for service in plan.long_running] == names
     assert plan.forward_first is first
 
 

@@ -102,7 +102,7 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
     assert "--port: is an option of emailrelay-receiver" in found
     assert "stray: unexpected" in found
     assert "--retry-first: needs a value" in found
-    assert "--forward-to (in a file: forward_to): there is nowhere to forward to" in found
+    assert "--forward-to (in a file: forward_to): there is no server to forward to" in found
 
 
 def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:

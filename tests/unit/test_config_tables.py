@@ -113,7 +113,7 @@ def test_only_a_route_for_all_mail_makes_forward_to_superfluous(tmp_path: Path) 
     path = write(tmp_path, f'{ROUTE}sender = ["<>"]\n')
     (problem,) = problems(ForwarderSettings, ["-c", path])
 
-    assert "nowhere for mail that fits no [[route]]" in problem
+    assert "no server for mail that fits no [[route]]" in problem
 
 
 @pytest.mark.parametrize(

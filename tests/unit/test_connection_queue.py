@@ -110,3 +110,26 @@ async def test_a_stalled_server_turns_all_away(monkeypatch: pytest.MonkeyPatch) 
     assert [type(end) for end in ends] == [SessionError] * 2
     with pytest.raises(SessionError):
         await queue.enter()
+
+
+async def test_a_place_that_is_given_back_starts_the_time_of_the_next_message_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, skipped = asyncio.get_running_loop(), 0.0
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + skipped)
+    queue = _queue(1)
+    await queue.enter()
+    first, second = await _waiting(queue, 2)
+    skipped += 0.6 * connection_queue.STALLED
+    queue.leave()
+    await first
+    skipped += 0.6 * connection_queue.STALLED
+    for _ in range(5):  # the timer of the first wait is due, and looks again later
+        await asyncio.sleep(0)
+    assert not second.done()
+    newcomer = asyncio.create_task(queue.enter())
+    queue.finished()
+    await second
+    queue.finished()
+    await newcomer

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from emailrelay import envelope_format
 from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.envelope_format import from_xtext, parse, tail, to_xtext, write
@@ -230,6 +231,46 @@ def test_contradiction_or_control_character_is_damage(old: bytes, new: bytes) ->
     assert old in FILE
     with pytest.raises(DamagedMessage):
         parse(FILE.replace(old, new, 1))
+
+
+def _outcome(octets: bytes) -> object:
+    try:
+        return parse(octets)
+    except DamagedMessage as error:
+        return str(error)
+
+
+def _unknown(_octets: bytes, _message_id: str, _arrival: ArrivalFacts | None) -> None:
+    """Leave an envelope to the lines of any format."""
+
+
+@given(
+    ENVELOPES.map(lambda envelope: envelope._replace(to_local=(), client_certificate="")),
+    st.integers(0, 600),
+    st.binary(max_size=3) | st.sampled_from([b"\r", b"\n", b"\r\n", b"\r\n ", b"\xc2\x85"]),
+)
+@example(PLAIN, FILE.index(b"a@x"), b"\r")
+@example(PLAIN, FILE.index(b"unknown"), b"U")
+@example(PLAIN, FILE.index(b"ToCount: ") + 9, b"0")
+def test_both_ways_to_read_an_envelope_agree(envelope: Envelope, at: int, octets: bytes) -> None:
+    try:
+        file = write(envelope)
+    except ValueError:
+        return
+    for changed in (file, file[:at] + octets + file[at:], file[:at] + octets + file[at + 1 :]):
+        whole = changed + b"journal\r\n"
+        found = _outcome(whole)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(envelope_format, "_as_written", _unknown)
+            assert found == _outcome(whole)
+
+
+def test_usual_envelope_is_not_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(envelope_format, "_lines")
+    several = PLAIN._replace(to_remote=(Address("b@y.test"), Address("c@y.test")), utf8=True)
+    named = several._replace(client="192.0.2.1", authentication="me+x", message_id="<1@x.test>")
+    for envelope in (PLAIN, several, named._replace(body=Body.EIGHT_BIT)):
+        assert parse(write(envelope)) == (envelope, b"")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

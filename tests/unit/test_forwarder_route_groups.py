@@ -52,7 +52,7 @@ def test_a_server_that_a_filter_misspelt_says_so() -> None:
 async def message() -> Outgoing:
     office = Office("unused.test:25")
     claim = await office.claim(await office.put(ANN, BOB))
-    return replace(as_it_is(claim), envelope=ENVELOPE)
+    return as_it_is(claim)._replace(envelope=ENVELOPE)
 
 
 async def test_a_message_for_one_route_goes_as_it_is() -> None:

@@ -210,9 +210,9 @@ def test_time_line_tells_every_kind_of_entry_in_a_few_words() -> None:
         "the operator asked for a try now",
         "before the final reply of p:25",
         "the operator asked for hold",
-        "the sender was told",
-        "told of the failure: ann@x.test, by 1795953600000.7.2",
-        "the sender cannot be told",
+        "the sender was notified",
+        "notified of the failure: ann@x.test, by 1795953600000.7.2",
+        "the sender cannot be notified",
         "delivered to all recipients",
     ):
         assert words in told

@@ -9,7 +9,7 @@ from emailrelay.service_health import Found, does_its_job, report, works
 from emailrelay.service_status import ProcessStatus, ServiceStatus
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import StageCount
-from emailrelay_monitor.measured import measured, store_judged
+from emailrelay_monitor.measured import measured, store_health
 from emailrelay_monitor.queue_counts import QueueCount
 
 NOW = 1000.0
@@ -120,7 +120,7 @@ def test_the_queue_has_a_number_and_an_age_for_each_state() -> None:
 @pytest.mark.parametrize(("number", "words"), [(1, "1 message"), (2, "2 messages")])
 def test_the_number_of_messages_is_good_english(number: int, words: str) -> None:
     one = StageCount(Stage.READY, later=False, messages=number, octets=0, oldest=4500.0)
-    assert store_judged(QueueCount(at=NOW, counts=(one,))).reason == words
+    assert store_health(QueueCount(at=NOW, counts=(one,))).reason == words
 
 
 def test_a_store_that_cannot_be_read_has_no_numbers() -> None:

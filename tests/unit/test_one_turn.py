@@ -3,14 +3,15 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from emailrelay.config import LogFormat
-from emailrelay.events.event import Level
+from emailrelay.events.event import Level, Report
 from emailrelay.events.receiving import Received
 from emailrelay.events.service import Stopping
-from emailrelay.logs import LogLine, line_reporter, renderer
+from emailrelay.logs import LogLine, Render, line_reporter, renderer
 from emailrelay.own_pid import own_pid
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
@@ -22,16 +23,20 @@ def _received(number: int) -> Received:
     return Received(id=QueueId(f"1.1.{number}"), size=1, client="127.0.0.1")
 
 
+def _reporter(log: BinaryIO, render: Render, *, timed: bool) -> Report:
+    return line_reporter(
+        service="receiver",
+        render=render,
+        timed=timed,
+        least=Level.INFO,
+        descriptor=log.fileno(),
+    )
+
+
 async def test_lines_of_one_turn_are_written_at_its_end_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as log:
-        report = line_reporter(
-            service="receiver",
-            render=renderer(LogFormat.JSON),
-            timed=False,
-            least=Level.INFO,
-            descriptor=log.fileno(),
-        )
+        report = _reporter(log, renderer(LogFormat.JSON), timed=False)
         for number in range(3):
             report(_received(number))
         assert path.read_bytes() == b""
@@ -53,13 +58,7 @@ async def test_line_that_waits_is_made_at_the_end_of_the_turn(tmp_path: Path) ->
         return made[-1]
 
     with (tmp_path / "log").open("wb") as log:
-        report = line_reporter(
-            service="receiver",
-            render=render,
-            timed=True,
-            least=Level.INFO,
-            descriptor=log.fileno(),
-        )
+        report = _reporter(log, render, timed=True)
         report(_received(1))
         assert made == []
         await asyncio.sleep(0)
@@ -71,13 +70,7 @@ async def test_many_lines_of_one_turn_are_written_in_parts_and_in_their_order(
 ) -> None:
     path = tmp_path / "log"
     with path.open("wb") as log:
-        report = line_reporter(
-            service="receiver",
-            render=renderer(LogFormat.JSON),
-            timed=True,
-            least=Level.INFO,
-            descriptor=log.fileno(),
-        )
+        report = _reporter(log, renderer(LogFormat.JSON), timed=True)
         for number in range(200):
             report(_received(number))
         await asyncio.sleep(0)
@@ -94,13 +87,7 @@ def test_renderer_that_reports_does_not_stop_the_log(tmp_path: Path) -> None:
         return str(line["event"])
 
     with path.open("wb") as log:
-        report = line_reporter(
-            service="receiver",
-            render=render,
-            timed=False,
-            least=Level.INFO,
-            descriptor=log.fileno(),
-        )
+        report = _reporter(log, render, timed=False)
         report(_received(1))
         assert path.read_text().split() == ["stopping", "received"]
 
@@ -108,13 +95,7 @@ def test_renderer_that_reports_does_not_stop_the_log(tmp_path: Path) -> None:
 def test_line_without_a_loop_is_written_at_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as log:
-        report = line_reporter(
-            service="receiver",
-            render=renderer(LogFormat.JSON),
-            timed=False,
-            least=Level.INFO,
-            descriptor=log.fileno(),
-        )
+        report = _reporter(log, renderer(LogFormat.JSON), timed=False)
         report(_received(1))
         assert json.loads(path.read_text())["id"] == "1.1.1"
 

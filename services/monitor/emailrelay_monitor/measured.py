@@ -24,8 +24,8 @@ def measured(
     everyone = [state for each in states.values() for state in each]
     return [
         Gauge(gauges.BUILD, [((version,), 1.0)]),
-        _judged(gauges.SERVICE_UP, services, works, now),
-        _judged(gauges.SERVICE_READY, services, does_its_job, now),
+        _health_gauge(gauges.SERVICE_UP, services, works, now),
+        _health_gauge(gauges.SERVICE_READY, services, does_its_job, now),
         Gauge(gauges.PROCESSES, [((name,), len(each)) for name, each in states.items()]),
         Gauge(
             gauges.SESSIONS,
@@ -37,7 +37,7 @@ def measured(
     ]
 
 
-def store_judged(queue: QueueCount) -> HealthAnswer:
+def store_health(queue: QueueCount) -> HealthAnswer:
     """Judge whether the store can be read."""
     if queue.trouble:
         return HealthAnswer(well=False, reason=queue.trouble)
@@ -45,7 +45,7 @@ def store_judged(queue: QueueCount) -> HealthAnswer:
     return HealthAnswer(well=True, reason=counted(messages, "message"))
 
 
-def _judged(
+def _health_gauge(
     rule: GaugeRule, services: Mapping[str, Found], question: Question, now: float
 ) -> Gauge:
     return Gauge(

@@ -12,7 +12,7 @@ from emailrelay.metrics.exposition import exposed
 from emailrelay.service_health import Question, does_its_job, report, works
 from emailrelay.service_statuses import statuses
 from emailrelay_monitor.http_server import HttpAnswer
-from emailrelay_monitor.measured import measured, store_judged
+from emailrelay_monitor.measured import measured, store_health
 from emailrelay_monitor.queue_counts import QueueCounts
 
 _JSON = "application/json"
@@ -62,7 +62,7 @@ class Pages:
                 return HttpAnswer(HTTPStatus.NOT_FOUND, text.encode())
             found = {service: found[service]}
         elif question is does_its_job:
-            others = {"store": store_judged(await self._counts.latest())}
+            others = {"store": store_health(await self._counts.latest())}
         well, values = report(found, question, time.monotonic(), others)
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         return HttpAnswer(status, json.dumps(values, indent=1).encode() + b"\n", _JSON)

@@ -25,7 +25,7 @@ def problems(
     store = store_settings(asked, environ).store_place
     makes_spool = run_as is not None and isinstance(store, Path) and not store.exists()
     words = "no-ports,no-store" if makes_spool else "no-ports"
-    for service in (*plan.lasting, *once):
+    for service in (*plan.long_running, *once):
         for line in _check(service, run_as, environ, words):
             text = line.removeprefix("warning: ")
             (wrong if text == line else warnings).append(text)

@@ -51,7 +51,7 @@ TEXTS = MappingProxyType(
         "more_trouble": "{refusals} more refusal(s) and {sessions} more broken session(s) "
         "within a second",
         "left_out": "{lines} more like this one within a minute: {reason}",
-        "vanished": "{client} connected and went away without a word",
+        "vanished": "{client} connected and disconnected without a command",
         "logged_in": "{client} logged in with {mechanism} as {user}",
         # The address comes first: deploy/fail2ban looks for it. Text from the client comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",
@@ -79,7 +79,7 @@ TEXTS = MappingProxyType(
         "not_bounced": "no notice about {id}, which failed: {reason}",
         "bounces_held_back": "one address has had {notices} notices of failed mail within an hour; "
         "the next one, at {again}, is about all further failures",
-        "failed_removed": "removed {id}, which failed, and whose sender knows it",
+        "failed_removed": "removed {id}, which failed; its sender was notified",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",
@@ -88,7 +88,7 @@ TEXTS = MappingProxyType(
         "slowed_down": "{peer} wants mail more slowly: {reason}; it gets {rate}, "
         "and goes on at {again}",
         "smarthost_back": "{peer} can be used again",
-        "withdrawn": "{id} is not delivered: the client who waited for that has gone",
+        "withdrawn": "{id} is not delivered: the client that waited for it has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
         "set_aside": "damaged {id} was set aside: {reason}",
         "recovered": "recovered {id}: {what}",
@@ -105,7 +105,7 @@ TEXTS = MappingProxyType(
         "console_login_failed": "console: {user} failed to sign in from {client}",
         "console_action": "console: {user}: {action} {id}",
         "console_examination": "console: {user}: examination of the route {route}",
-        "internal_error": "a mistake of ours: {doing}: {reason}",
+        "internal_error": "internal error: {doing}: {reason}",
         "traceback": "{text}",
     }
 )
@@ -132,7 +132,7 @@ def of_own(event: Event) -> ClassicLine:
     return ClassicLine(severity, _text(name, fields), _address(name, fields))
 
 
-def of_complaint(octets: bytes) -> ClassicLine | None:
+def of_stderr_line(octets: bytes) -> ClassicLine | None:
     """Return the line for a line of a service's standard error; None for an empty one."""
     text = printable(octets.decode(errors="replace").rstrip())
     return ClassicLine(Severity.ERROR, text) if text else None

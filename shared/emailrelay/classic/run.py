@@ -57,7 +57,7 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
     listeners, admin = start.bind(plan, asked, run_as)
     log = start.open_log(asked, run_as)
     start.make_spool(settings, run_as)
-    if plan.lasting or asked.on("admin"):
+    if plan.long_running or asked.on("admin"):
         start.check_opening(settings, run_as)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
     prepared = _Prepared(
@@ -110,7 +110,7 @@ async def _supervise(prepared: _Prepared, signals: Signals) -> int:
     )
     signals.on_flush(supervisor.forward)
     signals.on_reload(lambda: _reload(supervisor, prepared))
-    if not prepared.plan.lasting and not prepared.admin.sockets:
+    if not prepared.plan.long_running and not prepared.admin.sockets:
         _started(prepared)
         return FAILED if await supervisor.forward_once() else 0
     try:

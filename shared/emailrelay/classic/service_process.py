@@ -41,7 +41,7 @@ class ServiceProcess:
     def __post_init__(self) -> None:
         self._readers = [
             asyncio.create_task(self._copy(self.process.stdout, self._line)),
-            asyncio.create_task(self._copy(self.process.stderr, log_lines.of_complaint)),
+            asyncio.create_task(self._copy(self.process.stderr, log_lines.of_stderr_line)),
         ]
 
     @classmethod
@@ -129,7 +129,7 @@ class ServiceProcess:
             self.ready.set()
         event = log_lines.of_event(octets)
         if event is None:
-            return log_lines.of_complaint(octets)
+            return log_lines.of_stderr_line(octets)
         return replace(event, in_file=self.writes_file)
 
 

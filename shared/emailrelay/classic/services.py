@@ -54,7 +54,7 @@ class Plan:
     forward_first: bool
 
     @property
-    def lasting(self) -> tuple[Service, ...]:
+    def long_running(self) -> tuple[Service, ...]:
         """Return the services that run until the end."""
         return tuple(s for s in (self.receiver, self.filterd, self.forwarder) if s is not None)
 
@@ -91,7 +91,7 @@ def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> list[str]:
     """Return the problems of the services with their flags, and the options without a service."""
     found = dict.fromkeys(_unavailable(asked))
-    for service in (*planned.lasting, *([planned.once] if planned.once else [])):
+    for service in (*planned.long_running, *([planned.once] if planned.once else [])):
         try:
             read(service.settings, service.flags, own_environment(environ))
         except ConfigError as error:

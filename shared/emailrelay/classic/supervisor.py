@@ -47,7 +47,7 @@ class ClassicSupervisor:
         """Held during a pass over the spool: however many ask for one, one child works."""
         self._keepers = {
             service.name: ServiceKeeper(self._equipped(service), self._numbers(service), log)
-            for service in plan.lasting
+            for service in plan.long_running
         }
 
     def _numbers(self, service: Service) -> list[int]:
@@ -64,7 +64,7 @@ class ClassicSupervisor:
             ConfigError: it needs other services than those that run; nothing has changed.
 
         """
-        wanted = {service.name: service for service in plan.lasting}
+        wanted = {service.name: service for service in plan.long_running}
         if differing := sorted(wanted.keys() ^ self._keepers.keys()):
             names = " and ".join(differing)
             raise ConfigError([f"these options start or stop {names}, which needs a restart"])

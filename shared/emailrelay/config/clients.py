@@ -70,12 +70,12 @@ class EncryptionOptions(Declared):
 
     server_tls_verify: ClientAuthorities | None = None
     """Require certificates of clients from these authorities: a PEM file, or <default>. Every
-    client, also on this machine, must then encrypt, as with server_tls_required. The envelope
+    client, even on this machine, must then encrypt, as with server_tls_required. The envelope
     contains the certificate."""
 
     @field_validator("server_tls_certificate")
     @classmethod
-    def _needed(cls, value: list[Path], info: ValidationInfo) -> list[Path]:
+    def _has_certificate(cls, value: list[Path], info: ValidationInfo) -> list[Path]:
         if value:
             return value
         for name in ("server_tls", "server_tls_connection", "server_tls_required"):
@@ -85,7 +85,7 @@ class EncryptionOptions(Declared):
 
     @field_validator("server_tls_connection")
     @classmethod
-    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+    def _not_beside_starttls(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
         if value and info.data.get("server_tls"):
             raise ValueError(
                 "encrypts already, so leave out server_tls (or give it a port of its own)"
@@ -99,7 +99,7 @@ class EncryptionOptions(Declared):
 
     @field_validator("server_tls_required", "server_tls_verify")
     @classmethod
-    def _possible(cls, value: object, info: ValidationInfo) -> object:
+    def _can_encrypt(cls, value: object, info: ValidationInfo) -> object:
         ways = ("server_tls", "server_tls_connection")
         if value and not any(info.data.get(way) for way in ways):
             raise ValueError(f"needs a way to encrypt: {' or '.join(ways)}")

@@ -8,7 +8,13 @@ from dataclasses import asdict
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from emailrelay.config import flags
-from emailrelay.config.findings import CheckScope, FindingLevel, SettingFinding, of_line, placed
+from emailrelay.config.findings import (
+    CheckScope,
+    FindingLevel,
+    SettingFinding,
+    of_line,
+    with_source,
+)
 from emailrelay.config.findings import warning as warning_of
 from emailrelay.config.options import Settings
 from emailrelay.config.reading import Gathered, collect
@@ -65,7 +71,7 @@ def findings(
     if check is not None and got.rest is not None:
         # A wrong value has been replaced by the default, about which there is nothing to say.
         made = (each for each in check(got.rest, scope) if each.setting not in got.wrong)
-        found += [placed(each, got.places) for each in made]
+        found += [with_source(each, got.places) for each in made]
     return list(dict.fromkeys(found))
 
 

@@ -73,7 +73,7 @@ class ForwardOptions(Declared):
             return value
         if value is None and not any(route.takes_all for route in routes):
             rest = "for mail that fits no [[route]]; " if routes else "to forward to; "
-            raise ValueError(f"there is nowhere {rest}give the smarthost as HOST:PORT")
+            raise ValueError(f"there is no server {rest}give the smarthost as HOST:PORT")
         return value
 
 

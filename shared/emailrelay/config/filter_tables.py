@@ -166,7 +166,7 @@ class ArchiveSettings(Table):
     """A copy of each message in a maildir, for the filter archive:NAME."""
 
     directory: DirectoryPath = Field(examples=["/var/mail/archive"])
-    """The maildir. It is made if its parent directory exists."""
+    """The maildir. It is created if its parent directory exists."""
 
     by_day: Flag = False
     """A maildir for each day of arrival, DIRECTORY/2026-11-29 and so on."""

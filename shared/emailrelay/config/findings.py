@@ -28,7 +28,7 @@ class SettingFinding:
     text: str
     level: FindingLevel = FindingLevel.PROBLEM
     source: str = ""
-    """Where the value comes from; empty: it is filled in by ``placed``."""
+    """Where the value comes from; empty: it is filled in by ``with_source``."""
 
     def __str__(self) -> str:
         return f"{self.source}: {self.text}" if self.source else self.text
@@ -59,7 +59,7 @@ def of_line(line: str, places: Mapping[str, str]) -> SettingFinding:
     return SettingFinding("", line)
 
 
-def placed(finding: SettingFinding, places: Mapping[str, str]) -> SettingFinding:
+def with_source(finding: SettingFinding, places: Mapping[str, str]) -> SettingFinding:
     """Return the finding with the source of its setting."""
     if finding.source or not finding.setting:
         return finding

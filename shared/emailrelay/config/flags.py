@@ -26,13 +26,13 @@ MOST_USED = "Most used"
 """The title of the first group of options."""
 CHECK_CONFIG = HelpEntry(
     ("--check-config",),
-    "Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. "
+    "Check all that a start needs, show the settings, and exit: 0 if they are good, else 78. "
     "With =json, print one JSON object.",
     "[=json]",
 )
 _VERSION = VERSION._replace(text=f"{VERSION.text} With --verbose, show the capabilities too.")
 _SOURCES = (
-    'Each option can also stand in the file (spool_dir = "DIR") or in the environment '
+    'Each option can also be in the file (spool_dir = "DIR") or in the environment '
     "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
     "over the file."
 )

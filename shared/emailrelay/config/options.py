@@ -70,12 +70,12 @@ class StoreOptions(Declared):
     """Spool."""
 
     spool_dir: Annotated[DirectoryPath, AtStart()] = Field(default_factory=_spool_dir)
-    """The spool directory. It is made if it does not exist."""
+    """The spool directory. It is created if it does not exist."""
 
     store: Annotated[str | None, AtStart(), BeforeValidator(_joined)] = None
     """The URL of a store: spool:///DIR, postgresql://USER@HOST/DATABASE, or memory: for tests. It
-    takes precedence over spool_dir. The mail in memory: is lost when the process ends. A list of
-    databases, or their URLs with spaces between, are used together."""
+    takes precedence over spool_dir. The mail in memory: is lost when the process ends. Several
+    databases, as a list or as URLs with spaces between them, are used together."""
 
     @property
     def store_place(self) -> str | Path:
@@ -105,11 +105,12 @@ class HistoryOptions(Declared):
     """History."""
 
     history_days: Annotated[Count, AtStart()] = 30
-    """The days for which the store keeps a record of each message that has left it, beside the
-    present day. emailrelay-queue trace shows the records. 0: none are kept."""
+    """The days for which the store keeps a record of each message that has left it, besides the
+    current day. emailrelay-queue trace shows the records. 0: none are kept."""
 
     history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
-    """The most room for these records, in octets; the oldest go first. 0: none are kept."""
+    """The most space for these records, in octets; the oldest are removed first. 0: none are
+    kept."""
 
 
 class ProcessOptions(Declared):
@@ -145,8 +146,8 @@ class MonitorOptions(Declared):
     runtime_dir: Annotated[DirectoryPath | None, AtStart()] = Field(
         default=None, examples=["/run/emailrelay"]
     )
-    """The directory in which the services of this host tell emailrelay-monitor their state and
-    their counts, such as /run/emailrelay. By default, they tell nothing."""
+    """The directory to which the services of this host write their state and their counters for
+    emailrelay-monitor, such as /run/emailrelay. By default, they write neither."""
 
 
 class EndpointOptions(Declared):

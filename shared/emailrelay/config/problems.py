@@ -73,7 +73,7 @@ def of_keys(file: SettingsFile) -> list[str]:
         if key not in names
     ]
     return strange + [
-        f"{file.place('aliases')}, {key}: is a setting, and no name with an address; write it"
+        f"{file.place('aliases')}, {key}: is a setting, not a name with an address; write it"
         " above the first [table]"
         for key in _settings_among_aliases(file, names)
     ]

@@ -87,7 +87,7 @@ class ServerEncryptionOptions(Declared):
 
     @field_validator("client_tls_connection")
     @classmethod
-    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+    def _not_beside_starttls(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
         if value and info.data.get("client_tls"):
             raise ValueError("encrypts already, so leave out client_tls")
         return value

@@ -84,7 +84,7 @@ def _network(word: str) -> str:
             f"{word}: write {LOCAL}, or networks such as 192.168.0.0/24,fd00::/8"
         ) from None
     if network.prefixlen == 0:
-        raise ValueError(f"{word}: every host of the world could send mail (an open relay)")
+        raise ValueError(f"{word}: every host in the world could send mail (an open relay)")
     return str(network)
 
 
@@ -147,7 +147,9 @@ def check_password(text: str) -> str:
     return password
 
 
-def steps(answers: Answers, written: Sequence[str], machine: str, *, config: str = "") -> list[str]:
+def next_steps(
+    answers: Answers, written: Sequence[str], machine: str, *, config: str = ""
+) -> list[str]:
     """Return the lines about the result and the next steps.
 
     ``config``: the settings file, if an option named it; the next command needs that option too.

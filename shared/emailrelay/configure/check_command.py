@@ -51,7 +51,7 @@ def check(
             named = settings_file.chosen(config, os.environ)
             path = "no settings file" if named is None else Path(named).absolute()
             user_words = f" as user {shown_as}" if shown_as else ""
-            print_line(f"the settings are good ({path}): {_and(chosen)} can start{user_words}")
+            print_line(f"the settings are good ({path}): {_in_words(chosen)} can start{user_words}")
     sys.stdout.flush()
     return 1 if problems else os.EX_OK
 
@@ -60,7 +60,9 @@ def _chosen(services: list[str] | None, config: str | None) -> list[str]:
     strange = [each for each in services or () if each not in _NAMES]
     if strange:
         meant = suggest(strange[0], _NAMES)
-        advice = f"the services are {_and(_NAMES)}" if meant is None else f"did you mean {meant}?"
+        advice = (
+            f"the services are {_in_words(_NAMES)}" if meant is None else f"did you mean {meant}?"
+        )
         text = f"{strange[0]}: there is no such service; {advice}"
         raise typer.BadParameter(text)
     if services:
@@ -76,6 +78,6 @@ def _print(found: list[ServiceFinding], problems: list[ServiceFinding]) -> None:
         print_line(f"{counted(len(problems), 'problem')}, {counted(warnings, 'warning')}")
 
 
-def _and(names: list[str] | tuple[str, ...]) -> str:
+def _in_words(names: list[str] | tuple[str, ...]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

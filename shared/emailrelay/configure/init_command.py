@@ -76,7 +76,7 @@ def init(
     machine = socket.gethostname()
     settings = answers.settings_text(found, str(secrets), machine)
     writing.write(path, settings, secret=False, force=replaces)
-    for line in answers.steps(found, written, machine, config=str(path) if config else ""):
+    for line in answers.next_steps(found, written, machine, config=str(path) if config else ""):
         print_line(line)
     return _examine(path, doctor)
 
@@ -120,7 +120,7 @@ def _all_given(**given: str | None) -> None:
     """Raise an error that names every missing option, if there is no terminal to ask at."""
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing and not _at_terminal():
-        raise typer.TyperException(f"standard input is no terminal: give {', '.join(missing)}")
+        raise typer.TyperException(f"standard input is not a terminal: give {', '.join(missing)}")
 
 
 def _answer(
@@ -147,7 +147,7 @@ def _answer(
 def _password(file: str | None, user: str) -> str:
     """Return the password. It is never an argument: every user of the machine can see those."""
     if file is None and not _at_terminal():
-        text = "standard input is no terminal: give --password-file FILE, or - for standard input"
+        text = "standard input is not a terminal: give --password-file FILE (- for standard input)"
         raise typer.TyperException(text)
     while file is None:
         text = typer.prompt(f"Password of {user}", hide_input=True, err=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emailrelay.config import ConsoleSettings, MonitorSettings, ReceiverSettings, flags
-from emailrelay.config.findings import FindingLevel, SettingFinding, placed
+from emailrelay.config.findings import FindingLevel, SettingFinding, with_source
 from emailrelay.config.reading import collect
 from emailrelay.configure.service_user import ServiceUser
 from emailrelay.errors import ConfigError
@@ -125,21 +125,21 @@ def _ports(service: str, config: str | None) -> Iterator[SettingFinding]:
         receiver = collect(ReceiverSettings, flags.parse(ReceiverSettings, argv), os.environ)
         if receiver.rest is not None and not receiver.wrong & {"interface", "port"}:
             for finding in addresses.tcp(receiver.rest.interface, receiver.rest.port):
-                yield placed(finding, receiver.places)
+                yield with_source(finding, receiver.places)
     elif service == MonitorSettings.service:
         monitor = collect(MonitorSettings, flags.parse(MonitorSettings, argv), os.environ)
         if (rest := monitor.rest) is not None:
             for finding in addresses.tcp(
                 rest.monitor_interface, rest.monitor_port, prefix="monitor_"
             ):
-                yield placed(finding, monitor.places)
+                yield with_source(finding, monitor.places)
     elif service == ConsoleSettings.service:
         console = collect(ConsoleSettings, flags.parse(ConsoleSettings, argv), os.environ)
         if (of_console := console.rest) is not None:
             for finding in addresses.tcp(
                 of_console.console_interface, of_console.console_port, prefix="console_"
             ):
-                yield placed(finding, console.places)
+                yield with_source(finding, console.places)
 
 
 def is_used(service: str, config: str | None) -> bool:

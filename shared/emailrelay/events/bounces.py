@@ -34,6 +34,6 @@ class BouncesHeldBack(Event):
 
 
 class FailedRemoved(Event):
-    """A failed message was removed: its sender was told, and the time to keep it is over."""
+    """A failed message was removed: its sender was notified, and the time to keep it is over."""
 
     id: QueueId

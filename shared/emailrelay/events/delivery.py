@@ -10,7 +10,7 @@ from emailrelay.queue_id import QueueId
 class Delivered(MailEvent):
     """The next server accepted the message for these recipients."""
 
-    waits: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
     id: QueueId
     peer: str
     reply: str

@@ -31,7 +31,7 @@ class Event:
     """
 
     level: ClassVar[Level] = Level.INFO
-    waits: ClassVar[bool] = False
+    batched: ClassVar[bool] = False
     """True: many of these come at a time, and the log writes those of one moment together."""
     name: ClassVar[str] = ""
     """The kind in the log: ``worker_died`` of ``WorkerDied``."""

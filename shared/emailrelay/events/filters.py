@@ -22,7 +22,7 @@ class FilterVerdict(Event):
 class Passed(MailEvent):
     """The filter chain accepted a message."""
 
-    waits: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
     id: QueueId
     seconds: float
 

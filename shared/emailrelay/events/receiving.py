@@ -1,4 +1,4 @@
-"""The events of clients that hand in mail.
+"""The events of clients that send mail.
 
 ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP port or 0.
 """
@@ -13,7 +13,7 @@ from emailrelay.queue_id import QueueId
 class Received(MailEvent):
     """A message is durable, and the client got 250."""
 
-    waits: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
     id: QueueId
     size: int
     port: int = 0

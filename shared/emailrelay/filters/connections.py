@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 from emailrelay.errors import RelayError
+from emailrelay.filters.waits import TooLate, Waits
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 from emailrelay.running_loop import running_loop
 
@@ -70,10 +71,11 @@ class Connection(asyncio.Protocol):
         """True if it is open, and the service has sent nothing unasked."""
         return self._transport is not None and not self._said
 
-    async def ask(self, line: bytes) -> bytes:
+    async def ask(self, line: bytes, waits: Waits, until: float | None) -> bytes:
         """Send a line; return the answer without its LF.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock, if one is given.
             _Closed: the service does not answer.
             NoFilterAnswer: its answer is too long.
 
@@ -84,7 +86,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(line)
         self._hear()  # it may have sent something already
         try:
-            return await self._answer
+            if until is None:
+                return await self._answer
+            return await waits.wait(self._answer, until)
         finally:
             self._answer = None
 
@@ -111,33 +115,40 @@ class Connections:
     """The connections of one process, by server; ``connect`` opens one in another way."""
 
     def __init__(
-        self, connect: Callable[[ServerAddress], Awaitable[Connection]] | None = None
+        self,
+        connect: Callable[[ServerAddress], Awaitable[Connection]] | None = None,
+        waits: Waits | None = None,
     ) -> None:
-        self._connect = connect or _connect
+        self._connect, self._waits = connect or _connect, waits or Waits()
         self._idle: dict[ServerAddress, list[Connection]] = {}
         """By server; the one idle for longest comes first."""
         self._ending: asyncio.TimerHandle | None = None
 
-    async def ask(self, server: ServerAddress, line: bytes) -> bytes:
+    async def ask(self, server: ServerAddress, line: bytes, until: float | None = None) -> bytes:
         """Send a line with its LF; return the answer without one.
 
         An idle connection may turn out to be closed. It is replaced once, so the service may see a
         line twice.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock, if one is given.
             OSError: the service cannot be reached.
             NoFilterAnswer: it closed the connection, or its answer is too long.
 
         """
         try:
-            return await self._ask(server, line, fresh=False)
+            return await self._ask(server, line, until, fresh=False)
         except _Stale:
-            return await self._ask(server, line, fresh=True)
+            return await self._ask(server, line, until, fresh=True)
 
-    async def _ask(self, server: ServerAddress, line: bytes, *, fresh: bool) -> bytes:
-        connection = await self._borrow(server, fresh=fresh)
+    async def _ask(
+        self, server: ServerAddress, line: bytes, until: float | None, *, fresh: bool
+    ) -> bytes:
+        connection = None if fresh else self._borrow(server)
+        if connection is None:
+            connection = await self._connected(server, until)
         try:
-            answer = await connection.ask(line)
+            answer = await connection.ask(line, self._waits, until)
         except BaseException as error:
             # Otherwise a late answer would pass for the answer to the next request.
             connection.close()
@@ -151,15 +162,25 @@ class Connections:
         self._give_back(server, connection)
         return answer
 
-    async def _borrow(self, server: ServerAddress, *, fresh: bool) -> Connection:
-        """Return a connection that no other request uses."""
-        idle = [] if fresh else self._idle.get(server, [])
+    def _borrow(self, server: ServerAddress) -> Connection | None:
+        """Return an open connection that no other request uses; None: there is none."""
+        idle = self._idle.get(server, [])
         while idle:
             connection = idle.pop()
             if connection.silent:
                 return connection
             connection.close()
-        return await self._connect(server)
+        return None
+
+    async def _connected(self, server: ServerAddress, until: float | None) -> Connection:
+        limit = asyncio.timeout_at(until)
+        try:
+            async with limit:
+                return await self._connect(server)
+        except OSError as error:
+            if limit.expired():
+                raise TooLate(str(error)) from error
+            raise
 
     def _give_back(self, server: ServerAddress, connection: Connection) -> None:
         """Keep a connection for the next request."""

@@ -15,6 +15,7 @@ from emailrelay.errors import RelayError
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.shipped.parameters import PipeFilter
 from emailrelay.filters.surroundings import environment, forbid_core, kill_group
+from emailrelay.filters.waits import Waits
 from emailrelay.running_loop import running_loop
 
 _LONGEST = 64 * 1024
@@ -65,11 +66,14 @@ class _Process:
         os.set_blocking(self._stdout, False)
         self._said = bytearray()
         self._answer: asyncio.Future[None] | None = None
+        self._listens = False
+        """The loop watches its output, from the first message on: that costs nothing a message."""
 
-    async def ask(self, content: str) -> bytes:
-        """Send a path; return the answer without its LF.
+    async def ask(self, line: bytes, waits: Waits, until: float) -> bytes:
+        """Send a path with its LF; return the answer without its LF.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock.
             _Idle: an earlier message's process is of no more use, and has not seen this one.
             NoPipeAnswer: it ended, or its answer is too long.
 
@@ -78,7 +82,7 @@ class _Process:
             raise _Idle
         try:
             # A path is shorter than a pipe (PATH_MAX, PIPE_BUF), so it goes whole or not at all.
-            os.write(self._stdin, os.fsencode(content) + b"\n")
+            os.write(self._stdin, line)
         except BrokenPipeError as error:
             if self.served:
                 raise _Idle from error
@@ -87,13 +91,20 @@ class _Process:
             raise NoPipeAnswer("it does not read its input") from error
         loop = running_loop()
         self._answer = loop.create_future()
-        loop.add_reader(self._stdout, self._listen)
+        if not self._listens:
+            loop.add_reader(self._stdout, self._listen)
+            self._listens = True
         try:
-            await self._answer
+            await waits.wait(self._answer, until)
         finally:
-            loop.remove_reader(self._stdout)
             self._answer = None
         return await self._taken()
+
+    def stop_listening(self) -> None:
+        """Watch its output no more, before it is closed or until the next message."""
+        if self._listens:
+            running_loop().remove_reader(self._stdout)
+            self._listens = False
 
     def _stirred(self) -> bool:
         """Tell whether it has written something, or closed its output, or ended."""
@@ -117,6 +128,7 @@ class _Process:
 
     def _listen(self) -> None:
         if self._answer is None or self._answer.done():
+            self.stop_listening()  # nobody has asked: the next message finds this by ``_stirred``
             return
         try:
             chunk = os.read(self._stdout, _LONGEST)
@@ -144,7 +156,10 @@ class _Process:
             self._popen.wait(_GRACE)
 
     def end(self, guard: Guard, *, gently: bool) -> None:
-        """End it and its descendants; this may take a second, so call it in a thread."""
+        """End it and its descendants; this may take a second, so call it in a thread.
+
+        It is not listened to any more.
+        """
         to_it, from_it = self._pipes
         with suppress(OSError):
             to_it.close()
@@ -183,29 +198,31 @@ class _Pool:
 class Pipes:
     """The programs that stay running, of one process of ours."""
 
-    def __init__(self, guard: Guard, stderr: int | None) -> None:
+    def __init__(self, guard: Guard, stderr: int | None, waits: Waits) -> None:
         """``stderr`` is the standard error of the programs, as for ``Popen``."""
-        self._guard, self._stderr = guard, stderr
+        self._guard, self._stderr, self._waits = guard, stderr, waits
         self._pools: defaultdict[PipeFilter, _Pool] = defaultdict(_Pool)
         self._era = 0
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def ask(self, one: PipeFilter, content: str) -> bytes:
-        """Give a process of a program the path of a content; return its answer without LF.
+    async def ask(self, one: PipeFilter, line: bytes, until: float) -> bytes:
+        """Give a process the path of a content, with LF; return its answer without LF.
 
         Cancelled, it ends the process.
 
         Raises:
+            TooLate: it has not answered until this time of the loop's clock; it is ended.
             OSError: the program cannot be started.
             NoPipeAnswer: it ends instead of answering, or its answer is too long.
 
         """
         pool = self._pools[one]
         while pool.idle:
-            process = pool.idle.pop()
-            with suppress(_Idle):
-                return await self._ask(pool, one, process, content)
-        return await self._ask(pool, one, await self._started(pool, one), content)
+            try:
+                return await self._ask(pool, one, pool.idle.pop(), line, until)
+            except _Idle:
+                continue
+        return await self._ask(pool, one, await self._started(pool, one), line, until)
 
     def renew(self) -> None:
         """Replace all processes, each when it has no message: files that they use may differ."""
@@ -221,9 +238,11 @@ class Pipes:
         if self._endings:
             await asyncio.wait(self._endings)
 
-    async def _ask(self, pool: _Pool, one: PipeFilter, process: _Process, content: str) -> bytes:
+    async def _ask(
+        self, pool: _Pool, one: PipeFilter, process: _Process, line: bytes, until: float
+    ) -> bytes:
         try:
-            answer = await process.ask(content)
+            answer = await process.ask(line, self._waits, until)
         except _Idle:
             self._end(process, gently=True)
             raise
@@ -253,6 +272,7 @@ class Pipes:
             raise
 
     def _end(self, process: _Process, *, gently: bool) -> None:
+        process.stop_listening()
         ending = asyncio.create_task(asyncio.to_thread(process.end, self._guard, gently=gently))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)

@@ -21,12 +21,14 @@ from typing import Self, TypeAlias
 
 from emailrelay import linux, started_programs
 from emailrelay.filters.connections import Connections
+from emailrelay.filters.ends import Ends
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
 from emailrelay.filters.spawn import Spawner, SpawnRefused, command_of
 from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
+from emailrelay.filters.waits import TooLate, Waits
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
 
@@ -94,13 +96,14 @@ class Programs:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or ProgramLimits()
         """The limits of programs that start from now on."""
-        self.connections = Connections()
+        self._waits, self._ends = Waits(), Ends()
+        self.connections = Connections(waits=self._waits)
         """Connections to filters that are servers."""
         self.milters = MilterConnections()
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
         self._spawner = Spawner()
-        self.pipes = Pipes(self._guard, self._stderr)
+        self.pipes = Pipes(self._guard, self._stderr, self._waits)
         """Programs that stay running."""
         self._sweeper: asyncio.Task[None] | None = None
         self._ran = asyncio.Event()
@@ -120,6 +123,8 @@ class Programs:
         self._guard.end()
         self.connections.close()
         self.milters.close()
+        self._waits.close()
+        self._ends.close()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
@@ -142,9 +147,8 @@ class Programs:
 
     async def _attend(self, running: "_Running", mark: str, limits: ProgramLimits) -> ProgramResult:
         try:
-            async with asyncio.timeout(limits.timeout):
-                await running.ended.wait()
-        except TimeoutError:
+            await self._waits.wait(running.end(), running_loop().time() + limits.timeout)
+        except TooLate:
             await self._end(running, mark)
             return TimedOut(limits.timeout)
         return running.outcome()
@@ -163,7 +167,7 @@ class Programs:
             _close(write_end)
         forbid_core(process.pid)
         try:
-            return _Running(process, read_end)
+            return _Running(process, read_end, self._ends)
         except OSError:
             _close(read_end)
             kill_group(process)
@@ -220,13 +224,14 @@ class Programs:
 class _Running:
     """One running program; the event loop watches its output and its end. A ``with`` block."""
 
-    def __init__(self, process: StartedProgram, stdout: int) -> None:
+    def __init__(self, process: StartedProgram, stdout: int, ends: Ends) -> None:
         """Take over the descriptor ``stdout``.
 
         Raise OSError if there is no descriptor for the pidfd.
         """
         self.ended = asyncio.Event()
-        self._process = process
+        self._told: asyncio.Future[None] | None = None
+        self._process, self._ends = process, ends
         self._stdout = stdout
         self._output = bytearray()
         self._trouble: OSError | None = None
@@ -251,7 +256,7 @@ class _Running:
         if self._listening is not None:
             self._listening.cancel()
         if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
+            self._ends.forget(self._pidfd)
             _close(self._pidfd)
         self._loop.remove_reader(self._stdout)
         _close(self._stdout)
@@ -261,7 +266,7 @@ class _Running:
     def _watch(self) -> None:
         """Watch for the end: by the pidfd, or without one by a thread."""
         if self._pidfd is not None:
-            self._loop.add_reader(self._pidfd, self._note_end)
+            self._ends.watch(self._pidfd, self._note_end)
             return
 
         def wait() -> None:
@@ -284,7 +289,19 @@ class _Running:
     def _fail(self, error: OSError) -> None:
         """Pass an error to the waiter: this runs as a callback of the loop."""
         self._trouble = error
+        self._tell_end()
+
+    def end(self) -> asyncio.Future[None]:
+        """Return a future of the end, for one waiter that may give it an error."""
+        self._told = self._loop.create_future()
+        if self.ended.is_set():
+            self._told.set_result(None)
+        return self._told
+
+    def _tell_end(self) -> None:
         self.ended.set()
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
 
     def _listen(self) -> bool:
         """Read a pipe full of output and keep the beginning; False: there is no more now."""
@@ -302,10 +319,8 @@ class _Running:
         return True
 
     def _note_end(self) -> None:
-        if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
         self._process.poll()
-        self.ended.set()
+        self._tell_end()
 
     def outcome(self) -> Exited | Signalled:
         """Return the end of the program; raise OSError if its output could not be read."""

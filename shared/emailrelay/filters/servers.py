@@ -17,16 +17,18 @@ from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
 from emailrelay.filters.shipped import mx
 from emailrelay.filters.shipped.header_block import ContentRefused
-from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped
+from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped, Worked
 from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
+from emailrelay.filters.waits import TooLate
 from emailrelay.reply import Reply
 from emailrelay.running_loop import running_loop
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
 Served: TypeAlias = NetFilter | SpamFilter | MilterFilter | MessageIdFilter | Shipped
+_TimedAsWhole: TypeAlias = SpamFilter | MilterFilter | MessageIdFilter | MxFilter | Worked
 _MOST_TIME = 10
 """A milter that asks for more time gets so many times the time limit in all."""
 
@@ -39,10 +41,12 @@ async def run(
     ``programs`` has the connections of these filters, and the seconds that each may take.
     """
     seconds = programs.limits.timeout
-    limit = asyncio.timeout(seconds)
     try:
-        async with limit:
-            return await _run(one, copy, mail, side, programs, limit=limit)
+        if isinstance(one, NetFilter | PipeFilter):
+            return await _ask(one, copy, side, programs, until=running_loop().time() + seconds)
+        return await _run_within(one, copy, mail, side, programs)
+    except TooLate:
+        return BrokenFilter(reason=f"no verdict within {seconds:g} s")
     except DamagedMessage as error:
         return spoilt(error)
     except ContentRefused as error:
@@ -56,13 +60,36 @@ async def run(
     ) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
-        if limit.expired():
-            return BrokenFilter(reason=f"no verdict within {seconds:g} s")
         return BrokenFilter(reason=f"cannot be used: {error.strerror or error}")
 
 
+async def _ask(
+    one: NetFilter | PipeFilter, copy: FilterCopy, side: Side, programs: Programs, *, until: float
+) -> Verdict:
+    """Give a filter the path of the content; it answers with a line."""
+    line = os.fsencode(copy.content_path) + b"\n"
+    if isinstance(one, PipeFilter):
+        answer = await programs.pipes.ask(one, line, until)
+    else:
+        answer = await programs.connections.ask(one.place, line, until)
+    return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+
+
+async def _run_within(
+    one: _TimedAsWhole, copy: FilterCopy, mail: FilteredMail, side: Side, programs: Programs
+) -> Verdict:
+    limit = asyncio.timeout(programs.limits.timeout)
+    try:
+        async with limit:
+            return await _run(one, copy, mail, side, programs, limit=limit)
+    except OSError as error:
+        if limit.expired():
+            raise TooLate(str(error)) from error
+        raise
+
+
 async def _run(
-    one: Served,
+    one: _TimedAsWhole,
     copy: FilterCopy,
     mail: FilteredMail,
     side: Side,
@@ -71,13 +98,6 @@ async def _run(
     limit: asyncio.Timeout,
 ) -> Verdict:
     match one:
-        case NetFilter(place):
-            # It gets the path of the content, and answers with a line.
-            answer = await programs.connections.ask(place, os.fsencode(copy.content_path) + b"\n")
-            return from_line(answer.decode(errors="replace").rstrip("\r"), side)
-        case PipeFilter():
-            answer = await programs.pipes.ask(one, copy.content_path)
-            return from_line(answer.decode(errors="replace").rstrip("\r"), side)
         case MxFilter():
             await mx.route(one, copy)
             return Accept()

@@ -15,7 +15,7 @@ from emailrelay.events.event import Event, Level
 from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.credentials import load_credentials
-from emailrelay.oauth.device import Invitation, TooLate
+from emailrelay.oauth.device import CodeExpired, Invitation
 from emailrelay.oauth.renewal import Renewal
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import Issued, Token, expires
@@ -60,7 +60,7 @@ def login(
     by_code = renewal.oauth2.grant is Grant.DEVICE_CODE
     try:
         issued = asyncio.run(_sign_in(renewal, by_code=by_code))
-    except TooLate as error:
+    except CodeExpired as error:
         reason = "the code was not entered in time"
         raise SignInError(account, reason, f"sign in again: {PROGRAM} login {account}") from error
     except CAUSES as error:

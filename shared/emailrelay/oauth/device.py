@@ -17,7 +17,7 @@ _DEFAULT_INTERVAL = 5.0
 _LONGEST_INTERVAL = 120.0
 
 
-class TooLate(RelayError):
+class CodeExpired(RelayError):
     """The code expired before the user entered it."""
 
 
@@ -104,7 +104,7 @@ async def sign_in(
 
     Raises:
         TokenRefused: the user or the server refused.
-        TooLate: the code expired.
+        CodeExpired: the code expired.
         Unavailable: the server gave no code.
         SecretUnusable, BadKey, MissingExtra: as in ``Renewal``.
 
@@ -135,4 +135,4 @@ async def sign_in(
                         raise
                     interval = pause
     except TimeoutError as error:
-        raise TooLate from error
+        raise CodeExpired from error

@@ -66,16 +66,16 @@ def next_step(state: SignIn, *, refused: bool, secrets: str, now: ClockReading) 
 
     ``refused``: a mail server refused the token; ``secrets``: the stamp of the secret files now.
     """
-    resting = state.trouble is not None and _rests(state.trouble, secrets, now)
+    paused = state.trouble is not None and _is_paused(state.trouble, secrets, now)
     token = state.token
     if token is not None and is_good(token, now):
         doubted = refused and age(token.issued, now) >= REFUSED_AGE
-        if not doubted or resting:
-            return TokenUse(token, renew=is_due(token, now) and not resting)
-    return Pause(state.trouble) if resting and state.trouble is not None else Renew()
+        if not doubted or paused:
+            return TokenUse(token, renew=is_due(token, now) and not paused)
+    return Pause(state.trouble) if paused and state.trouble is not None else Renew()
 
 
-def _rests(trouble: TokenTrouble, secrets: str, now: ClockReading) -> bool:
+def _is_paused(trouble: TokenTrouble, secrets: str, now: ClockReading) -> bool:
     if trouble.lasting:
         pause = _LONGEST_PAUSE
     else:

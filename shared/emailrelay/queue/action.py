@@ -46,7 +46,7 @@ QUESTIONS = {
 """Asked at a terminal, unless ids alone choose the messages. A flush harms nothing."""
 
 
-def misfit(action: Action, state: State) -> str | None:
+def objection(action: Action, state: State) -> str | None:
     """Say why an action does not apply to a message in this state; None: it applies."""
     states = APPLIES_TO[action]
     if state in states:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from emailrelay.queue import search
-from emailrelay.queue.action import APPLIES_TO, GONE, QUESTIONS, Action, misfit
+from emailrelay.queue.action import APPLIES_TO, GONE, QUESTIONS, Action, objection
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.options import TABLE_ROWS, selection
 from emailrelay.queue.place import look
@@ -54,7 +54,7 @@ def _chosen(asked: Namespace, wanted: Selection) -> list[QueueId]:
     now = time.time()
     with look(asked) as view:
         if wanted.names_suffice:
-            found = [listed.id for listed in search.named(view, wanted, now)]
+            found = [listed.id for listed in search.by_name(view, wanted, now)]
         else:
             entries = with_count(search.select(view, wanted, now))
             found = [entry.listed.id for entry in entries]
@@ -102,7 +102,7 @@ def _missed(asked: Namespace, action: Action, ids: frozenset[QueueId]) -> Mappin
     now = time.time()
     with look(asked) as view:
         for listed in view.listing(tuple(Stage), ids):
-            reason = misfit(action, state_of(listed.stage, listed.since, now))
+            reason = objection(action, state_of(listed.stage, listed.since, now))
             reasons[listed.id] = reason or reasons[listed.id]
     return reasons
 

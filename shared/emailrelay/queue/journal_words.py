@@ -63,7 +63,7 @@ def _sentence(entry: Entry, before: History) -> str:
         case Failure(reason=reason):
             return f"failed: {reason}"
         case Wished(wish=wish):
-            return f"the operator asked for {wish}, which waits for the end of the present try"
+            return f"the operator asked for {wish}, which takes effect when the current try ends"
         case Moving(origin=origin):
             return f"moved here from {origin}" if origin else "set aside for a move"
         case Doubted(peer=peer):
@@ -85,7 +85,7 @@ _PLAIN: Mapping[type, str] = MappingProxyType(
     {
         Answered: "the client was told 250",
         Held: "held by the operator",
-        Released: "released by the operator; age and tries begin anew",
+        Released: "released by the operator; age and tries start again",
         Flushed: "the operator asked for a try now",
     }
 )
@@ -93,8 +93,8 @@ _PLAIN: Mapping[type, str] = MappingProxyType(
 
 def _notified(entry: Notified) -> str:
     if entry.notice:
-        return f"told of the failure: {', '.join(entry.to) or 'the sender'}, by {entry.notice}"
-    told = {None: "the sender was told, or cannot be", False: "the sender cannot be told"}
+        return f"notified of the failure: {', '.join(entry.to) or 'the sender'}, by {entry.notice}"
+    told = {None: "the sender was notified, or cannot be", False: "the sender cannot be notified"}
     return told.get(entry.told, "the sender needs no notice")
 
 

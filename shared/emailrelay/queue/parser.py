@@ -90,7 +90,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             (f"cat {_ID} > message.eml",),
         ),
         "trace": Verb(
-            "Show what became of messages, also of those that have left.",
+            "Show what became of messages, including those that have left.",
             "[options] ID|ADDRESS|MESSAGE-ID|REPLY",
             "trace_command:trace",
             (add_trace,),

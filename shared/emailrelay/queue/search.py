@@ -8,7 +8,7 @@ from emailrelay.queue.state import stages_of
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView
 
 
-def named(view: QueueView, wanted: Selection, now: float) -> Iterator[Listed]:
+def by_name(view: QueueView, wanted: Selection, now: float) -> Iterator[Listed]:
     """Yield the messages that meet the conditions on id, state and age, oldest first."""
     for listed in view.listing(stages_of(wanted.states), wanted.ids):
         if wanted.by_name(listed, now):
@@ -20,7 +20,7 @@ def select(view: QueueView, wanted: Selection, now: float) -> Iterator[QueueEntr
 
     A message that cannot be read is left out with a warning if a condition needs its envelope.
     """
-    for entry in view.entries(named(view, wanted, now)):
+    for entry in view.entries(by_name(view, wanted, now)):
         fits = wanted.by_entry(entry)
         if fits is None:
             print_error(f"warning: {entry.listed.id} is left out: {entry.problem}")

@@ -19,8 +19,8 @@ _ENDS: Mapping[MessageEnd, str] = MappingProxyType(
     {
         MessageEnd.DELIVERED: "delivered to all recipients",
         MessageEnd.DROPPED: "dropped by a filter",
-        MessageEnd.REFUSED: "refused: the client was told so, and is responsible for it",
-        MessageEnd.WITHDRAWN: "withdrawn: the client had left before it was told 250",
+        MessageEnd.REFUSED: "refused: the client got the refusal, and is responsible for it",
+        MessageEnd.WITHDRAWN: "withdrawn: the client had left before it got 250",
         MessageEnd.DELETED: "deleted by the operator",
         MessageEnd.EXPIRED: "removed: it failed, and its time in the store was over",
         MessageEnd.MOVED: "moved to another store",

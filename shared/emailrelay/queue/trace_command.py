@@ -29,7 +29,7 @@ _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 
 
 def trace(asked: Namespace) -> int:
-    """Show what became of messages, also of those that have left the store."""
+    """Show what became of messages, including those that have left the store."""
     now = time.time()
     wanted = _query(asked.text.strip(), None if asked.since is None else now - asked.since)
     most = asked.limit if asked.limit is not None else 0 if asked.json else TRACED

@@ -215,13 +215,13 @@ def parser() -> CommandLineParser:
     replace = names.add_argument(
         "--replace-sendmail",
         action="store_true",
-        help="Put the relay in the place of another program's sendmail, mailq and newaliases.",
+        help="Replace another program's sendmail, mailq and newaliases with the relay.",
     )
     leave = names.add_argument(
         "--no-sendmail",
         dest="sendmail",
         action="store_false",
-        help="Make no links sendmail, mailq and newaliases.",
+        help="Do not create the links sendmail, mailq and newaliases.",
     )
     parser.show(replace)
     parser.show(leave)

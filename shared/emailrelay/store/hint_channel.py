@@ -6,8 +6,10 @@ more than it has tasks that wait. A hint may be lost with a worker that dies: th
 mail.
 
 Work in large batches is cheaper, so the first worker reads alone as long as it keeps up. The others
-stand by: the dispatcher calls one of them when a hint was left unread for ``_PATIENCE``, and it
-helps until the pipe is empty.
+stand by. A worker at its limit calls one of them: no task of it is free, or it uses a processor all
+the time. It helps until the pipe is empty. The dispatcher calls one when a hint was left unread for
+``_PATIENCE``, since the first worker may hang. That is longer than a worker waits for a processor
+on a busy machine, where another worker would have to wait as well.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import os
 import select
 import struct
 import termios
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,8 +36,12 @@ _SHARE = 8
 """Hints that a worker reads in one step at most, so that others get theirs."""
 _PIPE = 2 * select.PIPE_BUF
 """Octets of unread hints. A scan finds their messages again and causes a second hint for each."""
-_PATIENCE = 0.02
-"""Seconds that a hint may stay unread before a further worker is called."""
+_PATIENCE = 0.1
+"""Seconds that a hint may stay unread before the dispatcher calls a further worker."""
+_LOOK = 0.02
+"""Seconds between two looks of a worker at its own load."""
+_LIMIT = 0.9
+"""Share of a processor that a worker uses at its limit."""
 _UNREAD = struct.Struct("=i")
 _FORCED = b"!"
 """Begins the record of a message that is to be tried before its time."""
@@ -72,6 +79,8 @@ class HintChannel:
         self._sent = 0
         """Octets that the dispatcher has written."""
         self._look: asyncio.TimerHandle | None = None
+        self._looked = self._used = 0.0
+        """The time of this worker's latest look at its load, and the CPU time used by then."""
 
     def stand_by(self) -> None:
         """Let this process read only while others do not keep up; before the first ``receive``."""
@@ -113,10 +122,13 @@ class HintChannel:
 
         A cancelled call takes no hint.
         """
-        loop = running_loop()
-        hint: asyncio.Future[Hint] = loop.create_future()
         if not self._waiting:
+            # A busy worker has one free task at a time: to listen for it costs four system calls.
+            if self._reads and (found := self._taken(1)):
+                self._look_at_load()
+                return found[0]
             self._listen()
+        hint: asyncio.Future[Hint] = running_loop().create_future()
         self._waiting.append(hint)
         try:
             return await hint
@@ -145,18 +157,37 @@ class HintChannel:
 
     def _read(self) -> None:
         """Read a hint for each task that waits, as far as there are any."""
-        wanted, records = min(len(self._waiting), _SHARE) * _RECORD, b""
-        with contextlib.suppress(BlockingIOError):  # another worker was quicker
-            records = os.read(self._reading, wanted)
-        for start in range(0, len(records), _RECORD):
-            self._give(_hint(records[start : start + _RECORD]))
-        if len(records) < wanted and self._stands_by:
+        for hint in self._taken(min(len(self._waiting), _SHARE)):
+            self._give(hint)
+        self._look_at_load()
+        if self._waiting and not self._reads:
+            self._listen()
+        self._rest()
+
+    def _taken(self, most: int) -> list[Hint]:
+        """Read up to so many hints. With fewer, a worker that stands by has helped enough."""
+        try:
+            records = os.read(self._reading, most * _RECORD)
+        except BlockingIOError:  # another worker was quicker, or there are none
+            records = b""
+        if len(records) < most * _RECORD and self._stands_by:
             running_loop().remove_reader(self._reading)
             self._reads = False
-            if self._waiting:
-                self._listen()
-        else:
-            self._rest()
+        return [
+            _hint(records[start : start + _RECORD]) for start in range(0, len(records), _RECORD)
+        ]
+
+    def _look_at_load(self) -> None:
+        """Call a worker for help if this one is at its limit, and has left hints."""
+        now = running_loop().time()
+        passed = now - self._looked
+        if passed < _LOOK:
+            return
+        used = time.process_time()
+        at_limit = not self._waiting or used - self._used > _LIMIT * passed
+        self._looked, self._used = now, used
+        if at_limit and _unread(self._reading):
+            self._call()
 
     def _give(self, hint: Hint) -> None:
         while self._waiting:

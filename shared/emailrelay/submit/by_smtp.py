@@ -183,7 +183,7 @@ class _Transactions:
             code, said = self._server.data(content)
         except SMTPServerDisconnected as error:
             raise NotTaken(
-                f"no answer to the content ({error}), so that the message may have been taken"
+                f"no answer to the content ({error}), so the message may have been accepted"
             ) from error
         if not 200 <= code <= 299:
             raise _refusal(code, _text(said))

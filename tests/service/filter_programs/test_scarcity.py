@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.service.enough_time import is_written, with_enough_time
 from tests.service.filter_programs.program_desk import (
     MESSAGE,
     Desk,
@@ -14,7 +15,7 @@ from tests.service.filter_programs.program_desk import (
 )
 
 from emailrelay.filters.guard import Guard
-from emailrelay.filters.program import Broken, ProgramNotStarted, Programs
+from emailrelay.filters.program import Broken, ProgramLimits, ProgramNotStarted, Programs
 
 
 async def test_runs_leak_no_descriptors_and_no_zombies(desk: Desk, programs: Programs) -> None:
@@ -103,6 +104,13 @@ async def test_leftovers_that_could_not_be_looked_for_are_ended_by_the_next_look
 
     monkeypatch.setattr(Guard, "end_older", fail_once)
     number = desk.folder / "number"
-    await desk.ask(hasty, desk.script(f"setsid sleep 60 >/dev/null & echo $! > {number}"))
+    script = desk.script(f"setsid sleep 60 >/dev/null & echo $! > {number}")
+
+    async def attempt(seconds: float) -> bool:
+        hasty.limits = ProgramLimits(timeout=seconds, grace=0.2)
+        await desk.ask(hasty, script)
+        return is_written(number)
+
+    await with_enough_time(attempt)
     pid = number_in(number)
     await eventually(lambda: gone(pid))

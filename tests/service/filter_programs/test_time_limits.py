@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.service.enough_time import is_written, with_enough_time
 from tests.service.filter_programs.program_desk import (
     MESSAGE,
     Desk,
@@ -15,7 +16,7 @@ from tests.service.filter_programs.program_desk import (
     trouble,
 )
 
-from emailrelay.filters.program import Exited, Programs, TimedOut
+from emailrelay.filters.program import Exited, ProgramLimits, Programs, TimedOut
 from emailrelay.filters.verdict import Accept
 
 
@@ -26,17 +27,28 @@ async def test_program_that_never_ends_is_ended_with_all_its_group(
     script = desk.script(
         f"trap '' TERM\nsh -c 'trap \"\" TERM; sleep 60' &\necho $! > {child}\nwait"
     )
-    spoken = await desk.ask(hasty, script)
-    assert trouble(spoken).reason == "no verdict within 0.5 s"
-    assert trouble(spoken).reply.code == 452
+
+    async def attempt(seconds: float) -> bool:
+        hasty.limits = ProgramLimits(timeout=seconds, grace=0.2)
+        spoken = await desk.ask(hasty, script)
+        assert trouble(spoken).reason == f"no verdict within {seconds:g} s"
+        assert trouble(spoken).reply.code == 452
+        return is_written(child)
+
+    await with_enough_time(attempt)
     await eventually(lambda: gone(number_in(child)))
 
 
 async def test_program_may_tidy_up_when_its_time_is_over(desk: Desk, hasty: Programs) -> None:
     note = desk.folder / "note"
     script = desk.script(f"trap 'echo tidy > {note}; exit 0' TERM\nsleep 60 & wait")
-    outcome = await hasty.run((script,), message=MESSAGE)
-    assert outcome == TimedOut(0.5)
+
+    async def attempt(seconds: float) -> bool:
+        hasty.limits = ProgramLimits(timeout=seconds, grace=seconds)
+        assert await hasty.run((script,), message=MESSAGE) == TimedOut(seconds)
+        return is_written(note)
+
+    await with_enough_time(attempt)
     assert note.read_text() == "tidy\n"
 
 
@@ -66,7 +78,12 @@ async def test_background_child_is_ended_when_the_filters_time_is_over(
 ) -> None:
     child = desk.folder / "child"
     script = desk.script(f"{start}\necho $! > {child}\nexit 0")
-    assert (await desk.ask(hasty, script)).verdict == Accept()
+
+    async def attempt(seconds: float) -> bool:
+        hasty.limits = ProgramLimits(timeout=seconds, grace=0.2)
+        return (await desk.ask(hasty, script)).verdict == Accept()
+
+    await with_enough_time(attempt)
     await eventually(lambda: gone(number_in(child)))
 
 
@@ -76,7 +93,13 @@ async def test_child_that_left_the_group_is_ended_with_its_hanging_program(
 ) -> None:
     child = desk.folder / "child"
     script = desk.script(f"setsid sh -c 'echo $$ > {child}; sleep 60' &\nsleep 60")
-    trouble(await desk.ask(hasty, script))
+
+    async def attempt(seconds: float) -> bool:
+        hasty.limits = ProgramLimits(timeout=seconds, grace=0.2)
+        trouble(await desk.ask(hasty, script))
+        return is_written(child)
+
+    await with_enough_time(attempt)
     await eventually(lambda: gone(number_in(child)))
 
 

@@ -4,8 +4,9 @@ import asyncio
 import random
 
 import pytest
-from tests.fakes.filter_servers import serving
+from tests.fakes.filter_servers import Serve, serving
 from tests.fakes.milters import CONTINUE, ScriptedMilter, number, packet
+from tests.service.enough_time import with_enough_time
 from tests.service.milters.milter_desk import CONTENT, Desk
 
 from emailrelay.filters.milter import conversation, milter
@@ -159,15 +160,27 @@ async def test_silent_milter_has_a_time_limit_that_progress_extends(desk: Desk) 
     verdict = await desk.ask(ScriptedMilter({b"E": b""}))
     assert verdict == BrokenFilter(reason="no verdict within 0.5 s")
 
+    async def attempt(seconds: float) -> bool:
+        desk.programs.limits = ProgramLimits(timeout=seconds)
+        async with serving(_progress_for(2 * seconds, every=seconds / 5)) as place:
+            return await desk.run(f"milter:{place}") == Accept()
+
+    await with_enough_time(attempt)
+
+
+def _progress_for(seconds: float, *, every: float) -> Serve:
+    """Make a milter that tells of progress for so long before it answers."""
+
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script = ScriptedMilter({b"E": b""})
         working = asyncio.create_task(script(reader, writer))
-        await asyncio.wait((working,), timeout=0.05)
-        for _ in range(8):
+        await script.until(b"E", 1)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end:
             writer.write(packet(b"p"))
-            await asyncio.wait((working,), timeout=0.1)
+            await asyncio.wait((working,), timeout=every)
         writer.write(CONTINUE)
         await asyncio.wait((working,))
 
-    async with serving(slow) as place:
-        assert await desk.run(f"milter:{place}") == Accept()
+    return slow

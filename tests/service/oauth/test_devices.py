@@ -6,7 +6,7 @@ from tests.service.oauth.sign_ins import refused
 from tests.service.signing_in import Desk
 
 from emailrelay.oauth import device
-from emailrelay.oauth.device import Invitation, TooLate
+from emailrelay.oauth.device import CodeExpired, Invitation
 from emailrelay.oauth.endpoint import TokenRefused
 
 # Devices
@@ -73,5 +73,5 @@ async def test_no_of_the_person_ends_the_sign_in(desk: Desk) -> None:
 async def test_code_that_runs_out_ends_the_sign_in(desk: Desk) -> None:
     desk.server.device_lifetime = 0.3
     account = desk.account("device-code", client_id="public")
-    with pytest.raises(TooLate):
+    with pytest.raises(CodeExpired):
         await device.sign_in(desk.renewal(account), lambda _: None)

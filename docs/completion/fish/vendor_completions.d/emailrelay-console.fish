@@ -57,7 +57,7 @@ complete -c emailrelay-console -e
 complete -c emailrelay-console -f
 
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
-complete -c emailrelay-console -n _shtab_emailrelay_console_using -l check-config -xka "json" -d 'Check all that the start needs, show the settings, and exit'
+complete -c emailrelay-console -n _shtab_emailrelay_console_using -l check-config -xka "json" -d 'Check all that a start needs, show the settings, and exit'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l console-interface -x -d 'The addresses on which emailrelay-console answers'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l console-port -x -d 'The TCP port of emailrelay-console'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l console-auth -xka "(__fish_complete_path (commandline -ct))" -d 'The secrets file with the users of the console, made by emailrelay-passwd --role'
@@ -70,10 +70,10 @@ complete -c emailrelay-console -n _shtab_emailrelay_console_using -l console-pro
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l console-received -xka "(__fish_complete_directories)" -d 'A directory of messages that the console shows on a page of its own, for demonstrations'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l store-fallback -x -d 'The spool of this host, spool///DIR, that takes new mail while the database of store is away'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l store -x -d 'The URL of a store'
-complete -c emailrelay-console -n _shtab_emailrelay_console_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, beside the present day'
-complete -c emailrelay-console -n _shtab_emailrelay_console_using -l history-size -x -d 'The most room for these records, in octets; the oldest go first'
+complete -c emailrelay-console -n _shtab_emailrelay_console_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'
+complete -c emailrelay-console -n _shtab_emailrelay_console_using -l history-size -x -d 'The most space for these records, in octets; the oldest are removed first'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l workers -x -d 'The number of worker processes'
-complete -c emailrelay-console -n _shtab_emailrelay_console_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory in which the services of this host tell emailrelay-monitor their state and their counts, such as /run/emailrelay'
+complete -c emailrelay-console -n _shtab_emailrelay_console_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory to which the services of this host write their state and their counters for emailrelay-monitor, such as /run/emailrelay'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l log-format -xka "auto json logfmt console" -d 'The format of events on standard output, one per line'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l log-mail-addresses -xka "full domain none" -d 'The part of mail addresses that the log shows'
 complete -c emailrelay-console -n _shtab_emailrelay_console_using -l verbose -xka "yes no" -d 'Log the SMTP dialogues too, without secrets and message texts'

@@ -57,7 +57,7 @@ complete -c emailrelay-filterd -e
 complete -c emailrelay-filterd -f
 
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
-complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l check-config -xka "json" -d 'Check all that the start needs, show the settings, and exit'
+complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l check-config -xka "json" -d 'Check all that a start needs, show the settings, and exit'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l filter -xka "(__fish_complete_path (commandline -ct))" -d 'The filters of all incoming mail, in order'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l filter-timeout -x -d 'The most time for one filter'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l spool-dir -xka "(__fish_complete_directories)" -d 'The spool directory'
@@ -68,10 +68,10 @@ complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l retry-longe
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l max-age -x -d 'The age after which a message fails at its next refusal, instead of another attempt (5 days)'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l filter-jobs -x -d 'The most messages in filters at a time, in each worker'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l store -x -d 'The URL of a store'
-complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, beside the present day'
-complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-size -x -d 'The most room for these records, in octets; the oldest go first'
+complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'
+complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-size -x -d 'The most space for these records, in octets; the oldest are removed first'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l workers -x -d 'The number of worker processes'
-complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory in which the services of this host tell emailrelay-monitor their state and their counts, such as /run/emailrelay'
+complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory to which the services of this host write their state and their counters for emailrelay-monitor, such as /run/emailrelay'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l log-format -xka "auto json logfmt console" -d 'The format of events on standard output, one per line'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l log-mail-addresses -xka "full domain none" -d 'The part of mail addresses that the log shows'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l debug -xka "yes no" -d 'Log as with verbose, and show what filter programs write to standard error'

@@ -92,7 +92,7 @@ complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using cat' -s s -l spoo
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using cat' -l store -x -d 'The URL of a store'
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using cat' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using cat' -s h -l help -d 'Show this help and exit'
-complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using; and test $_shtab_emailrelay_queue_npos -eq 0' -a trace -d 'Show what became of messages, also of those that have left'
+complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using; and test $_shtab_emailrelay_queue_npos -eq 0' -a trace -d 'Show what became of messages, including those that have left'
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using trace' -l since -x -d 'Only messages that left within this time'
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using trace' -l limit -x -d 'Only the newest N; 0 = all'
 complete -c emailrelay-queue -n '_shtab_emailrelay_queue_using trace' -l json -d 'Print JSON for programs, one object a line'

@@ -57,7 +57,7 @@ complete -c emailrelay-receiver -e
 complete -c emailrelay-receiver -f
 
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
-complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l check-config -xka "json" -d 'Check all that the start needs, show the settings, and exit'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l check-config -xka "json" -d 'Check all that a start needs, show the settings, and exit'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l port -x -d 'The TCP port to listen on'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l interface -x -d 'The addresses to listen on'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l remote-clients -xka "yes no" -d 'Serve clients on other hosts too, not only on this machine'
@@ -92,10 +92,10 @@ complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l anonymous
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l spool-sync -xka "files log" -d 'The data on stable storage before a message is acknowledged'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l store-fallback -x -d 'The spool of this host, spool///DIR, that takes new mail while the database of store is away'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l store -x -d 'The URL of a store'
-complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, beside the present day'
-complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l history-size -x -d 'The most room for these records, in octets; the oldest go first'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l history-size -x -d 'The most space for these records, in octets; the oldest are removed first'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l workers -x -d 'The number of worker processes'
-complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory in which the services of this host tell emailrelay-monitor their state and their counts, such as /run/emailrelay'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory to which the services of this host write their state and their counters for emailrelay-monitor, such as /run/emailrelay'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l log-format -xka "auto json logfmt console" -d 'The format of events on standard output, one per line'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l log-mail-addresses -xka "full domain none" -d 'The part of mail addresses that the log shows'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l debug -xka "yes no" -d 'Log as with verbose, and show what filter programs write to standard error'

@@ -58,8 +58,8 @@ complete -c emailrelay-setup -f
 
 complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -s n -l dry-run -d 'Print the steps and change nothing'
 complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l undo -d 'Remove what this command has made'
-complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l replace-sendmail -d 'Put the relay in the place of another program'"'"'s sendmail, mailq and newaliases'
-complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l no-sendmail -d 'Make no links sendmail, mailq and newaliases'
+complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l replace-sendmail -d 'Replace another program'"'"'s sendmail, mailq and newaliases with the relay'
+complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l no-sendmail -d 'Do not create the links sendmail, mailq and newaliases'
 complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l bin-dir -xka "(__fish_complete_directories)" -d 'The directory of the commands'
 complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -l root -xka "(__fish_complete_directories)" -d 'Set up the machine whose files are below DIR, such as an image'
 complete -c emailrelay-setup -n _shtab_emailrelay_setup_using -s h -l help -d 'Show this help and exit'

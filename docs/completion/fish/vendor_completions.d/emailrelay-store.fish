@@ -58,11 +58,11 @@ complete -c emailrelay-store -f
 
 complete -c emailrelay-store -n _shtab_emailrelay_store_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-store -n _shtab_emailrelay_store_using -s V -l version -d 'Show the version and exit'
-complete -c emailrelay-store -n '_shtab_emailrelay_store_using; and test $_shtab_emailrelay_store_npos -eq 0' -a init -d 'Make the tables in an empty database'
+complete -c emailrelay-store -n '_shtab_emailrelay_store_using; and test $_shtab_emailrelay_store_npos -eq 0' -a init -d 'Create the tables in an empty database'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using init' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using init' -l store -x -d 'The URL of a store'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using init' -s h -l help -d 'Show this help and exit'
-complete -c emailrelay-store -n '_shtab_emailrelay_store_using; and test $_shtab_emailrelay_store_npos -eq 0' -a migrate -d 'Bring the tables up to date, while services of this and the last version run'
+complete -c emailrelay-store -n '_shtab_emailrelay_store_using; and test $_shtab_emailrelay_store_npos -eq 0' -a migrate -d 'Bring the tables up to date, while services of this and the previous version run'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using migrate' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using migrate' -l store -x -d 'The URL of a store'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using migrate' -s h -l help -d 'Show this help and exit'

@@ -112,7 +112,7 @@ complete -c emailrelay -n _shtab_emailrelay_using -l check-config -d 'Check the 
 complete -c emailrelay -n _shtab_emailrelay_using -s X -l no-smtp -d 'Receive no mail, but serve --admin'
 complete -c emailrelay -n _shtab_emailrelay_using -s i -l pid-file -xka "(__fish_complete_path (commandline -ct))" -d 'Write the process id to this file while the program runs'
 complete -c emailrelay -n _shtab_emailrelay_using -s u -l user -x -d 'Run as this user when started by root'
-complete -c emailrelay -n _shtab_emailrelay_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory in which the services of this host tell emailrelay-monitor their state and their counts, such as /run/emailrelay'
+complete -c emailrelay -n _shtab_emailrelay_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory to which the services of this host write their state and their counters for emailrelay-monitor, such as /run/emailrelay'
 complete -c emailrelay -n _shtab_emailrelay_using -s l -l log -d 'Log all events, not only warnings and errors'
 complete -c emailrelay -n _shtab_emailrelay_using -s v -l verbose -d 'Log the SMTP dialogues too, without secrets and message texts'
 complete -c emailrelay -n _shtab_emailrelay_using -s g -l debug -d 'Log as with verbose, and show what filter programs write to standard error'

@@ -81,7 +81,7 @@ class Sessions:
             self._open.popitem(last=False)
         return found
 
-    def goes_on(self, token: str, generation: int) -> bool:
+    def is_open(self, token: str, generation: int) -> bool:
         """Tell if there is such a session, and do not count it as used."""
         found = self._open.get(_hash(token))
         return found is not None and not self._is_over(found, generation)

@@ -38,7 +38,7 @@ async def change(request: Request, user: ConsoleUser) -> Any:
             return {"count": sum(row.state in APPLIES_TO[action] for row in rows)}
         number = await console.changes.of_some(action, ids, user.name)
     else:
-        await console.queue.renew()
+        await console.queue.refresh_now()
         wanted = replace(_filter(asked["filter"], action), until=console.clock())
         if dry:
             return {"count": await console.queue.count(wanted)}

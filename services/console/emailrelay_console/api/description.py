@@ -210,7 +210,7 @@ def _paths() -> Mapping[str, _Schema]:
             ],
         ),
         "/trace": _get(
-            "What became of messages, also of those that have left.",
+            "What became of messages, including those that have left.",
             traced,
             [
                 _query(

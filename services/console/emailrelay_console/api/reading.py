@@ -80,7 +80,7 @@ async def message(request: Request, _user: ConsoleUser) -> Any:
 
 
 async def trace(request: Request, _user: ConsoleUser) -> Any:
-    """Return what became of messages, also of those that have left."""
+    """Return what became of messages, including those that have left."""
     values = parameters(request, frozenset({"text", "since", "limit"}))
     console, now = console_of(request), console_of(request).clock()
     text = values.get("text", "").encode(errors="replace").decode()

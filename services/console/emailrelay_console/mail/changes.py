@@ -113,7 +113,7 @@ class Changes:
         except (RelayError, OSError) as error:
             change.problems.append(reason_of(error))
         except Exception as error:  # noqa: BLE001 -- the task has no caller to raise it in
-            change.problems.append("The console made a mistake. Its log has the reason.")
+            change.problems.append("The console has failed. Its log has the reason.")
             self._report(InternalError(doing=f"{change.action} messages", reason=repr(error)))
         finally:
             change.over.set()

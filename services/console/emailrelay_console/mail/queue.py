@@ -34,12 +34,12 @@ class Queue:
 
     async def state(self) -> IndexState:
         """Return how much of the queue is known, after a fresh look if it is time for one."""
-        await self._refresh.fresh()
+        await self._refresh.refresh_if_due()
         return await asyncio.to_thread(self._index.state)
 
-    async def renew(self) -> None:
+    async def refresh_now(self) -> None:
         """Look at the queue now: before messages that a filter finds are counted for a change."""
-        await self._refresh.renew()
+        await self._refresh.refresh_now()
 
     async def totals(self) -> dict[str, Totals]:
         """Return the totals of each state."""

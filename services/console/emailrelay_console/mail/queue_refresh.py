@@ -37,7 +37,7 @@ class QueueRefresh:
         self.trouble = ""
         """Why the latest attempt did not succeed."""
 
-    async def fresh(self, patience: float = _PATIENCE) -> None:
+    async def refresh_if_due(self, patience: float = _PATIENCE) -> None:
         """Begin a refresh if it is time for one. Wait only while the index was never filled."""
         if self._end is None and time.monotonic() >= self._not_before:
             self._begin()
@@ -46,7 +46,7 @@ class QueueRefresh:
                 if self.at is None and not self._listed.is_set():
                     await self._listed.wait()
 
-    async def renew(self, patience: float = _PATIENCE) -> None:
+    async def refresh_now(self, patience: float = _PATIENCE) -> None:
         """Read the queue now, before many messages are counted and changed; wait for the end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):

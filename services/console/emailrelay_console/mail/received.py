@@ -42,7 +42,7 @@ def listed(directory: Path) -> list[ReceivedMessage]:
     return [each for each in found if each is not None]
 
 
-def one(directory: Path, number: int) -> ReceivedMessage | None:
+def read_message(directory: Path, number: int) -> ReceivedMessage | None:
     """Return a message; None: there is none of this number. Blocks."""
     return _read(directory / f"{number:08d}.eml") if number < _NUMBERS else None
 

@@ -88,12 +88,12 @@ class Traffic:
             self._trouble = ""
         except (RelayError, OSError) as error:
             self._trouble = reason_of(error)
-            self._begin_anew()
+            self._restart()
         for counts in (self._came, self._delivered, self._dropped):
             for minute in [each for each in counts if each < oldest // STEP]:
                 del counts[minute]
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         """Forget all: a part may have been counted that the next reading finds again."""
         self._latest, self._recent = 0.0, {}
         for counts in (self._came, self._delivered, self._dropped):

@@ -58,7 +58,7 @@ async def _change_all(request: Request, form: FormData, action: Action) -> Respo
         user = session_of(request).user.name
         number = await console.changes.of_all(action, narrowed, user)
         return await _end(request, form, number)
-    await console.queue.renew()
+    await console.queue.refresh_now()
     narrowed = replace(narrowed, until=console.clock())
     count = await console.queue.count(narrowed)
     ids = await console.queue.ids(narrowed, Order.OLDEST, first=0, most=_SHOWN)

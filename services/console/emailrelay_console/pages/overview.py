@@ -10,7 +10,7 @@ from starlette.routing import Route
 from emailrelay_console.console import Console
 from emailrelay_console.mail.overview import OverviewFacts
 from emailrelay_console.mail.traffic import total
-from emailrelay_console.web.access import session_goes_on
+from emailrelay_console.web.access import session_still_open
 from emailrelay_console.web.chart import HEIGHT, WIDTH, chart
 from emailrelay_console.web.live import Live
 from emailrelay_console.web.render import console_of, fragment, render
@@ -28,7 +28,7 @@ async def live(request: Request) -> Response:
     """Stream the overview."""
     updates: Live = request.app.state.live
     updates.reserve()
-    events = updates.events(session_goes_on(request))
+    events = updates.events(session_still_open(request))
     return StreamingResponse(events, media_type="text/event-stream")
 
 

@@ -21,7 +21,7 @@ async def show(request: Request) -> Response:
 async def show_one(request: Request) -> Response:
     """Show a message as text."""
     number = int(request.path_params["number"])
-    found = await asyncio.to_thread(received.one, _directory(request), number)
+    found = await asyncio.to_thread(received.read_message, _directory(request), number)
     if found is None:
         raise Problem(404, "There is no such message.")
     return render(request, "received_message.html", message=found)

@@ -51,7 +51,7 @@ def find_session(request: Request) -> BrowserSession | None:
     return found
 
 
-def session_goes_on(request: Request) -> Callable[[], bool]:
+def session_still_open(request: Request) -> Callable[[], bool]:
     """Return a function that tells if the session of a request is still open.
 
     A page that stays open does not count as use.
@@ -62,7 +62,7 @@ def session_goes_on(request: Request) -> Callable[[], bool]:
         generation = console.users.generation
         return lambda: console.users.generation == generation
     token = request.cookies.get(cookie_name(console), "")
-    return lambda: console.sessions.goes_on(token, console.users.generation)
+    return lambda: console.sessions.is_open(token, console.users.generation)
 
 
 class Access:
@@ -118,7 +118,7 @@ class Access:
                 return RedirectResponse(f"{SIGN_IN}?next={quote(_target(request))}", 303)
             raise Problem(401, "Your session is over. Sign in again, and repeat.")
         if not reads and not session.user.operates and path not in _FOR_VIEWERS:
-            raise Problem(403, "You are a viewer: only operators can change something.")
+            raise Problem(403, "You are a viewer: only operators can change anything.")
         return None
 
 

@@ -90,5 +90,5 @@ def _problem_of(error: Exception) -> Problem:
             words = f"The store cannot be used now: {reason_of(error)}"
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, words, retry_after=_SOON)
         case _:
-            words = "The console made a mistake. Its log has the reason; mail is not affected."
+            words = "The console has failed. Its log has the reason; mail is not affected."
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, words)

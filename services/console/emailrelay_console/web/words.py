@@ -54,7 +54,7 @@ ACTION_WORDS: Mapping[Action, ActionWords] = MappingProxyType(
             "Start again",
             "Start again with {}?",
             "Due now, with a new schedule:",
-            "They are tried as if they had just arrived, also those that failed.",
+            "They are tried as if they had just arrived, even those that failed.",
         ),
         Action.FAIL: ActionWords(
             "Give up",
@@ -66,7 +66,7 @@ ACTION_WORDS: Mapping[Action, ActionWords] = MappingProxyType(
             "Delete",
             "Delete {} for good?",
             "Deleted:",
-            "They are not delivered, and no sender is told. This cannot be undone.",
+            "They are not delivered, and no sender is notified. This cannot be undone.",
         ),
     }
 )

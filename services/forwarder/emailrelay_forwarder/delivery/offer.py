@@ -78,22 +78,25 @@ class EnvelopeOffer:
         Otherwise DATA is sent with them. A server that answers 354 without an accepted recipient
         gets a lone dot.
         """
+        session = self.session
         data_waits = self.together and len(self.recipients) > 1
         named = [recipient.command for recipient in self.recipients]
-        self.session.say([self.mail, *named, *(() if data_waits else (b"DATA",))])
-        taken = self._takes_mail(await self.session.hear(SessionStep.MAIL))
+        session.say([self.mail, *named, *(() if data_waits else (b"DATA",))])
+        taken = self._takes_mail(await session.hear(SessionStep.MAIL))
         for recipient in self.recipients:
-            reply = await self.session.hear(SessionStep.RCPT)
+            # Most replies arrive with the first one.
+            reply = session.at_hand(SessionStep.RCPT) or await session.hear(SessionStep.RCPT)
             if taken and self._wants_no_more(reply):
                 self.left.append(recipient)
             elif taken:
                 self._take(recipient, reply)
         if not data_waits:
-            self.to_data = await self.session.hear(SessionStep.DATA)
-            if self.to_data.code == 354 and not self.accepted:
-                await self.session.nothing()
+            reply = session.at_hand(SessionStep.DATA) or await session.hear(SessionStep.DATA)
+            self.to_data = reply
+            if reply.code == 354 and not self.accepted:
+                await session.nothing()
         elif len(self.accepted) == len(self.recipients):
-            self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
+            self.to_data = await session.ask(SessionStep.DATA, b"DATA")
 
     def _takes_mail(self, reply: Reply) -> bool:
         if reply.accepted:

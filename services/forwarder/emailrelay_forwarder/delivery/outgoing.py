@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
@@ -15,8 +15,7 @@ from emailrelay.store.claim import Claim, WorkCopy
 _LEFT_OUT = Reply(250, "2.0.0 left out by a client filter")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One message on its way to a server."""
 
     claim: Claim

@@ -1,6 +1,6 @@
 """The recipients of one attempt, grouped by route: one message and one result for each group."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply
@@ -16,7 +16,7 @@ def for_group(message: Outgoing, group: RouteGroup) -> Outgoing:
     sender = envelope.sender if group.route is None else sender_on(group.route, envelope.sender)
     if sender == envelope.sender and set(group.recipients) == set(envelope.recipients):
         return message
-    return replace(message, envelope=_narrowed(envelope._replace(sender=sender), group))
+    return message._replace(envelope=_narrowed(envelope._replace(sender=sender), group))
 
 
 def elsewhere(progress: Progress) -> bool:

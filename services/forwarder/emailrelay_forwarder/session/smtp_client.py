@@ -174,6 +174,11 @@ class Session:
         """Wait for the reply to the next of the commands sent by ``say``; see ``ask``."""
         return judged(step, await self._wire.reply(step, self._settings.reply))
 
+    def at_hand(self, step: SessionStep) -> Reply | None:
+        """Return the reply that ``hear`` would return, if it has arrived."""
+        reply = self._wire.at_hand(step)
+        return None if reply is None else judged(step, reply)
+
     async def nothing(self) -> None:
         """Send an empty content after a 354 without recipients (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)

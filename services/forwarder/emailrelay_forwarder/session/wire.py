@@ -158,22 +158,30 @@ class Wire(SMTPProtocol):
 
     async def reply(self, step: SessionStep, limit: float) -> RawReply:
         """Take the next reply, the greeting first; it may have arrived with the previous one."""
-        waits = False
+        reply = self.at_hand(step)
+        if reply is not None:
+            return reply
+        self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
         try:
-            while (reply := self._reader.take()) is None:
-                if not waits:
-                    waits = True
-                    self._stall.begin(limit, self._sending if step is SessionStep.DOT else None)
+            while reply is None:
                 if self._ended:
                     raise cut_off(step, self._ended)
                 self._news = self._clock.create_future()
                 await self._news
+                reply = self.at_hand(step)
+        finally:
+            self._stall.end()
+        return reply
+
+    def at_hand(self, step: SessionStep) -> RawReply | None:
+        """Take the next reply if it has arrived; None: ``reply`` waits for it."""
+        try:
+            reply = self._reader.take()
         except ReplyGarbled as error:
             # The cause may contain a secret.
             raise garbled(step, self.redaction(str(error))) from None
-        finally:
-            if waits:
-                self._stall.end()
+        if reply is None:
+            return None
         # A challenge stays whole: a weak password may be part of the prompt "Password:".
         if self.redaction.hides and not (step is SessionStep.AUTH and reply.code == _CHALLENGE):
             reply = RawReply(reply.code, self.redaction(reply.message))

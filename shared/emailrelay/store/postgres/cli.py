@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def init(config: Config = None, store: StoreUrl = None) -> int:
-    """Make the tables in an empty database. Tables that are there stay as they are."""
+    """Create the tables in an empty database. Existing tables stay as they are."""
     return _with_connection(config, store, _init)
 
 
 def migrate(config: Config = None, store: StoreUrl = None) -> int:
-    """Bring the tables up to date, while services of this and the last version run."""
+    """Bring the tables up to date, while services of this and the previous version run."""
     return _with_connection(config, store, _migrate)
 
 

@@ -174,6 +174,7 @@ class Directory:
             try:
                 status = os.fstat(descriptor)
                 self._check(status)
+                self._close_to_the_group(descriptor, status)
             except OSError:
                 os.close(descriptor)
                 raise
@@ -236,6 +237,17 @@ class Directory:
             raise PermissionError(
                 errno.EPERM, f"belongs to user {found.st_uid}, a stranger to the spool; remove it"
             )
+
+    def _close_to_the_group(self, descriptor: int, found: os.stat_result) -> None:
+        """Set the sticky bit if the directory above has got it since this one was made.
+
+        It takes rights away only, so it does no harm to another directory of ours in this place.
+        """
+        if self._above is None or self._private or not self._makes:
+            return
+        missing = os.fstat(self._above.fileno()).st_mode & ~found.st_mode & stat.S_ISVTX
+        if missing and found.st_uid == os.geteuid():
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | missing)
 
     def __del__(self) -> None:
         """Close a descriptor that is no longer in use, as files do."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
+from emailrelay.store.spool.feed.lately_given import LatelyGiven
 from emailrelay.store.spool.feed.scanning import plausible
 from emailrelay.store.spool.wake.index import Index, Scheduled, scheduled
 
@@ -21,6 +22,7 @@ class DueMessages:
         """Begin empty. ``clock`` returns seconds since 1970."""
         self._clock = clock
         self._index = Index()
+        self._given = LatelyGiven()
         self._waiting: deque[asyncio.Future[Scheduled]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -35,7 +37,7 @@ class DueMessages:
 
     async def next(self) -> Scheduled:
         """Wait for a message that is due; tasks are served in the order of their calls."""
-        if not self._waiting and (found := self._index.pop(self._clock())):
+        if not self._waiting and (found := self._pop(self._clock())):
             return found
         if self._error is not None:
             raise self._error
@@ -53,8 +55,15 @@ class DueMessages:
         """Return further messages that are due now, up to ``most``; none while tasks wait."""
         found: list[Scheduled] = []
         now = self._clock()
-        while len(found) < most and not self._waiting and (each := self._index.pop(now)):
+        while len(found) < most and not self._waiting and (each := self._pop(now)):
             found.append(each)
+        return found
+
+    def _pop(self, now: float) -> Scheduled | None:
+        """Take a message that is due out of the index."""
+        found = self._index.pop(now)
+        if found is not None:
+            self._given.note(found.message, running_loop().time())
         return found
 
     @property
@@ -63,6 +72,7 @@ class DueMessages:
         return len(self._index)
 
     def _give_back(self, found: Scheduled) -> None:
+        self._given.forget(found.message)
         self._index.add(found)
         if self._during_scan is not None:
             self._during_scan.append(found)
@@ -73,7 +83,7 @@ class DueMessages:
         while self._waiting:
             if self._waiting[0].done():  # it was cancelled
                 self._waiting.popleft()
-            elif found := self._index.pop(self._clock()):
+            elif found := self._pop(self._clock()):
                 self._waiting.popleft().set_result(found)
             else:
                 self._set_timer()
@@ -107,6 +117,7 @@ class DueMessages:
         if entry.due <= now:
             noted = self._index.tell(entry)
         else:
+            self._given.forget(message)
             noted = self._index.tell_later(entry)
             if noted and self._during_scan is not None:
                 self._during_scan.append(entry)
@@ -137,7 +148,7 @@ class DueMessages:
                     if first:
                         self._index.find(entry)
                     elif not self._index.told(entry.message):
-                        heapq.heappush(found, entry)
+                        heapq.heappush(found, self._after_rest(entry))
                 self._serve()
             if not first:
                 self._index.replace(found, self._during_scan)
@@ -147,6 +158,11 @@ class DueMessages:
         finally:
             self._during_scan = None
             self.scanned.set()
+
+    def _after_rest(self, entry: Scheduled) -> Scheduled:
+        """Put off a message that a scan has found while it is worked on: claims would fail."""
+        rest = self._given.rest(entry.message, running_loop().time())
+        return scheduled(entry.message, max(entry.due, self._clock() + rest)) if rest else entry
 
     def fail(self, error: BaseException) -> None:
         """Raise an error in all waiting tasks: without scans mail would wait for ever."""

@@ -21,7 +21,7 @@ class SharedHints:
     """Ids that a dispatcher sends to a pool of workers; the first free worker takes each.
 
     A worker takes one only when it can work on it. An id lost with a dying worker costs the time
-    until the dispatcher's next scan.
+    until the dispatcher tries what its scans find again (``lately_given``).
     """
 
     def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:

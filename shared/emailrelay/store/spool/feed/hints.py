@@ -126,9 +126,11 @@ class WatchedHints:
         entry = names.parse(name)
         if entry is None or entry.stage is not self._stage:
             return
-        with contextlib.suppress(OSError):  # renamed or removed since
+        try:
             status = files.status_of(self._spool.root / name)
-            self.later(entry.id, scanning.due_time(status, self._spool.clock()))
+        except OSError:
+            return  # renamed or removed since
+        self.later(entry.id, scanning.due_time(status, self._spool.clock()))
 
     async def _scan_for_ever(self, state: DirectoryState | None) -> None:
         """Scan now, after changes, on request, and once a minute with a recovery sweep.

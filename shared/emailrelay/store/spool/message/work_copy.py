@@ -38,7 +38,8 @@ class SpoolCopy:
 
     def changed(self) -> bool:
         """Tell if a program has touched either file. A change time cannot be set back."""
-        return (_looks(self.content), _looks(self.envelope)) != self.original
+        content, envelope = self.original
+        return _looks(self.content) != content or _looks(self.envelope) != envelope
 
     def removed(self) -> bool:
         """Remove a copy that is not needed any more; False if programs have added files."""

@@ -104,11 +104,13 @@ class HintSocket:
             asyncio.get_running_loop().add_reader(self._socket, self.receive)
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError):  # any member of the group may send nonsense
+        try:
             message, due = line.decode().split(" ")
             when = float(due)
-            if names.is_id(message) and math.isfinite(when):
-                self._received(QueueId(message), when)
+        except ValueError:
+            return  # any member of the group may send nonsense
+        if names.is_id(message) and math.isfinite(when):
+            self._received(QueueId(message), when)
 
     def close(self) -> None:
         """Stop receiving, and remove the socket."""

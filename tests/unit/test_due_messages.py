@@ -1,0 +1,101 @@
+"""The index hands a message out once while it is worked on, though each scan finds it again."""
+
+import asyncio
+import time
+
+import pytest
+
+from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.feed import lately_given
+from emailrelay.store.spool.feed.due_messages import DueMessages
+from emailrelay.store.spool.feed.lately_given import LatelyGiven
+from emailrelay.store.spool.wake.index import scheduled
+
+HANG = 20.0
+ONE, OTHER = QueueId("1.1.1"), QueueId("1.1.2")
+
+
+async def _scan(messages: DueMessages, *found: QueueId) -> None:
+    await messages.scan(iter([[scheduled(each, 0.0) for each in found]]))
+
+
+async def test_scan_leaves_what_was_handed_out_lately_and_finds_the_rest() -> None:
+    messages = DueMessages(time.time)
+    messages.note(ONE, 0.0)
+    await _scan(messages)
+    assert (await messages.next()).message == ONE
+
+    await _scan(messages, ONE, OTHER)
+
+    assert [each.message for each in messages.more(10)] == [OTHER]
+    messages.close()
+
+
+async def test_scan_finds_what_nobody_has_worked_on_for_some_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    messages = DueMessages(time.time)
+    messages.note(ONE, 0.0)
+    await _scan(messages)
+    assert (await messages.next()).message == ONE
+    monkeypatch.setattr(lately_given, "REST", 0.0)
+
+    await _scan(messages, ONE)
+
+    assert [each.message for each in messages.more(10)] == [ONE]
+    messages.close()
+
+
+async def test_what_was_left_is_handed_out_again_without_another_scan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lately_given, "REST", 0.2)
+    messages = DueMessages(time.time)
+    messages.note(ONE, 0.0)
+    await _scan(messages)
+    await messages.next()
+    await _scan(messages, ONE)
+    async with asyncio.timeout(HANG):
+        assert (await messages.next()).message == ONE
+    messages.close()
+
+
+async def test_message_that_was_put_off_is_tried_when_it_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lately_given, "REST", 1000.0)
+    messages = DueMessages(time.time)
+    messages.note(ONE, 0.0)
+    await _scan(messages)
+    await messages.next()
+    messages.note(ONE, time.time() + 1000.0)
+
+    await _scan(messages, ONE)  # its file has another time
+
+    assert [each.message for each in messages.more(10)] == [ONE]
+    messages.close()
+
+
+def test_notes_of_long_ago_are_dropped() -> None:
+    given = LatelyGiven()
+    for step in range(100):
+        given.note(QueueId(f"1.1.{step}"), step * lately_given.REST)
+    assert len(given) == 2
+
+
+def test_message_that_was_handed_out_lately_rests() -> None:
+    given = LatelyGiven()
+    given.note(ONE, 100.0)
+    given.note(OTHER, 100.0 + lately_given.REST)
+    assert given.rest(ONE, 100.5) == lately_given.REST - 0.5
+    assert given.rest(ONE, 101.0 + lately_given.REST) == 0.0
+    assert given.rest(QueueId("1.1.3"), 100.0) == 0.0
+
+
+def test_message_with_news_does_not_rest() -> None:
+    given = LatelyGiven()
+    given.note(ONE, 100.0)
+    given.note(OTHER, 100.0 + lately_given.REST)
+    given.forget(ONE)
+    given.forget(OTHER)
+    assert given.rest(ONE, 100.0) == given.rest(OTHER, 100.0) == 0.0
