@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from emailrelay.filters.waits import TooLate, Waits
+from emailrelay.filters.waits import FilterTooLate, Waits
 
 SOON, LONG = 0.01, 60.0
 
@@ -31,7 +31,7 @@ async def test_wait_ends_with_its_answer_and_is_forgotten() -> None:
     loop.call_soon(answer.set_result, b"ok")
     assert await waits.wait(answer, loop.time() + LONG) == b"ok"
     again: asyncio.Future[bytes] = loop.create_future()
-    with pytest.raises(TooLate):
+    with pytest.raises(FilterTooLate):
         await waits.wait(again, loop.time() + SOON)
     waits.close()
 
@@ -41,7 +41,7 @@ async def test_each_wait_ends_at_its_own_time() -> None:
     ended = list[str]()
 
     async def wait(name: str, seconds: float) -> None:
-        with pytest.raises(TooLate):
+        with pytest.raises(FilterTooLate):
             await waits.wait(loop.create_future(), loop.time() + seconds)
         ended.append(name)
 
@@ -57,7 +57,7 @@ async def test_cancelled_wait_gets_no_error_later() -> None:
     waiting = asyncio.create_task(waits.wait(answer, loop.time() + SOON))
     await asyncio.sleep(0)
     waiting.cancel()
-    with pytest.raises(TooLate):
+    with pytest.raises(FilterTooLate):
         await waits.wait(loop.create_future(), loop.time() + 2 * SOON)
     assert answer.cancelled()
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 from emailrelay.errors import RelayError
-from emailrelay.filters.waits import TooLate, Waits
+from emailrelay.filters.waits import FilterTooLate, Waits
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 from emailrelay.running_loop import running_loop
 
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         """Send a line; return the answer without its LF.
 
         Raises:
-            TooLate: it has not answered until this time of the loop's clock, if one is given.
+            FilterTooLate: it has not answered until this time of the loop's clock, if one is given.
             _Closed: the service does not answer.
             NoFilterAnswer: its answer is too long.
 
@@ -131,7 +131,7 @@ class Connections:
         line twice.
 
         Raises:
-            TooLate: it has not answered until this time of the loop's clock, if one is given.
+            FilterTooLate: it has not answered until this time of the loop's clock, if one is given.
             OSError: the service cannot be reached.
             NoFilterAnswer: it closed the connection, or its answer is too long.
 
@@ -179,7 +179,7 @@ class Connections:
                 return await self._connect(server)
         except OSError as error:
             if limit.expired():
-                raise TooLate(str(error)) from error
+                raise FilterTooLate(str(error)) from error
             raise
 
     def _give_back(self, server: ServerAddress, connection: Connection) -> None:

@@ -73,7 +73,7 @@ class _Process:
         """Send a path with its LF; return the answer without its LF.
 
         Raises:
-            TooLate: it has not answered until this time of the loop's clock.
+            FilterTooLate: it has not answered until this time of the loop's clock.
             _Idle: an earlier message's process is of no more use, and has not seen this one.
             NoPipeAnswer: it ended, or its answer is too long.
 
@@ -211,7 +211,7 @@ class Pipes:
         Cancelled, it ends the process.
 
         Raises:
-            TooLate: it has not answered until this time of the loop's clock; it is ended.
+            FilterTooLate: it has not answered until this time of the loop's clock; it is ended.
             OSError: the program cannot be started.
             NoPipeAnswer: it ends instead of answering, or its answer is too long.
 

@@ -28,7 +28,7 @@ from emailrelay.filters.pipe import Pipes
 from emailrelay.filters.spawn import Spawner, SpawnRefused, command_of
 from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
-from emailrelay.filters.waits import TooLate, Waits
+from emailrelay.filters.waits import FilterTooLate, Waits
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
 
@@ -148,7 +148,7 @@ class Programs:
     async def _attend(self, running: "_Running", mark: str, limits: ProgramLimits) -> ProgramResult:
         try:
             await self._waits.wait(running.end(), running_loop().time() + limits.timeout)
-        except TooLate:
+        except FilterTooLate:
             await self._end(running, mark)
             return TimedOut(limits.timeout)
         return running.outcome()

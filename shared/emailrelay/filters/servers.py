@@ -21,7 +21,7 @@ from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped,
 from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
-from emailrelay.filters.waits import TooLate
+from emailrelay.filters.waits import FilterTooLate
 from emailrelay.reply import Reply
 from emailrelay.running_loop import running_loop
 
@@ -45,7 +45,7 @@ async def run(
         if isinstance(one, NetFilter | PipeFilter):
             return await _ask(one, copy, side, programs, until=running_loop().time() + seconds)
         return await _run_within(one, copy, mail, side, programs)
-    except TooLate:
+    except FilterTooLate:
         return BrokenFilter(reason=f"no verdict within {seconds:g} s")
     except DamagedMessage as error:
         return spoilt(error)
@@ -84,7 +84,7 @@ async def _run_within(
             return await _run(one, copy, mail, side, programs, limit=limit)
     except OSError as error:
         if limit.expired():
-            raise TooLate(str(error)) from error
+            raise FilterTooLate(str(error)) from error
         raise
 
 

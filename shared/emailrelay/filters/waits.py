@@ -13,7 +13,7 @@ from emailrelay.running_loop import running_loop
 _T = TypeVar("_T")
 
 
-class TooLate(RelayError):
+class FilterTooLate(RelayError):
     """The time of a filter is over."""
 
 
@@ -31,7 +31,7 @@ class Waits:
         """Wait for a future of the running loop, until a time by its clock.
 
         Raises:
-            TooLate: the time is over. The future has this error, too.
+            FilterTooLate: the time is over. The future has this error, too.
 
         """
         self._until[awaited] = until
@@ -50,7 +50,7 @@ class Waits:
         self._timer, now = None, running_loop().time()
         for awaited in [each for each, until in self._until.items() if until <= now]:
             if not awaited.done():
-                awaited.set_exception(TooLate("the time is over"))
+                awaited.set_exception(FilterTooLate("the time is over"))
         later = [until for until in self._until.values() if until > now]
         if later:
             self._set(min(later))
