@@ -222,7 +222,7 @@ class Pipes:
                 return await self._ask(pool, one, pool.idle.pop(), line, until)
             except _Idle:
                 continue
-        return await self._ask(pool, one, await self._started(pool, one), line, until)
+        return await self._ask(pool, one, await self._started(pool, one, until), line, until)
 
     def renew(self) -> None:
         """Replace all processes, each when it has no message: files that they use may differ."""
@@ -258,10 +258,11 @@ class Pipes:
             self._end(process, gently=True)
         return answer
 
-    async def _started(self, pool: _Pool, one: PipeFilter) -> _Process:
+    async def _started(self, pool: _Pool, one: PipeFilter, until: float) -> _Process:
         loop = asyncio.get_running_loop()
         while (pause := pool.not_before - loop.time()) > 0:
-            if pause > _PATIENCE:
+            # A process that starts behind the time of a message would act on it for nothing.
+            if pause > _PATIENCE or pool.not_before >= until:
                 raise NoPipeAnswer(f"it failed several times; its next start is in {pause:.0f} s")
             await asyncio.sleep(pause)
         try:

@@ -246,7 +246,12 @@ class Directory:
         if self._above is None or self._private or not self._makes:
             return
         missing = os.fstat(self._above.fileno()).st_mode & ~found.st_mode & stat.S_ISVTX
-        if missing and found.st_uid == os.geteuid():
+        if not missing or found.st_uid != os.geteuid():
+            return
+        if os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}:
+            return  # Linux would take the group of new files away (chmod(2), S_ISGID)
+        # A file system that cannot be changed, or a service manager that forbids it.
+        with contextlib.suppress(OSError):
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | missing)
 
     def __del__(self) -> None:
