@@ -15,6 +15,7 @@ from tests.service.filtering import CONTENT, DEADLINE, PAGE, Desk, trouble
 
 from emailrelay.config import FilterdSettings, read
 from emailrelay.errors import ConfigError
+from emailrelay.filters import pipe
 from emailrelay.filters.guard import MARK
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.shipped.parameters import FilterTables, PipeFilter
@@ -205,6 +206,17 @@ async def test_starts_of_a_program_that_always_fails_are_more_and_more_apart(des
         reasons.append(trouble(await desk.ask(f"pipe:{program}")))
     assert re.fullmatch(r"it failed several times; its next start is in \d+ s", reasons[-1])
     assert len(reasons) == 6
+
+
+async def test_no_process_starts_after_the_time_of_its_message(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "_PATIENCE"):
+        monkeypatch.setattr(pipe, limit, 10 * DEADLINE)
+    program = desk.script("#!/bin/sh\nread -r x\nexit 1\n")
+    assert trouble(await desk.ask(f"pipe:{program}")) == "it exited with 1"
+    reason = trouble(await desk.ask(f"pipe:{program}"))
+    assert reason.startswith("it failed several times; its next start is in")
 
 
 async def test_silent_process_is_ended_with_its_children(desk: Desk) -> None:
