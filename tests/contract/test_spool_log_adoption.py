@@ -7,7 +7,16 @@ from typing import TypeAlias
 
 import pytest
 from tests.contract.conftest import LoggedSpoolOpener
-from tests.contract.mail import BOB, ENVELOPE, NEVER, claimed, content_of, put, stages
+from tests.contract.mail import (
+    BOB,
+    ENVELOPE,
+    NEVER,
+    can_claim,
+    claimed,
+    content_of,
+    put,
+    stages,
+)
 from tests.contract.played_cut import BODY, cut, everything, nothing
 
 from emailrelay.errors import StoreError
@@ -102,6 +111,40 @@ async def test_large_result_is_synced_as_files(logged_spool: LoggedSpoolOpener) 
         after = cut(logged_spool, everything)
     async with after() as store, await claimed(store, message) as claim:
         assert await content_of(claim) == FILTERED * LARGEST_CONTENT
+
+
+async def test_large_result_is_the_message_if_only_its_directory_outlives_a_cut(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        stop_at(".content", monkeypatch)
+        with pytest.raises(StoreError):
+            await filter_in_files(store, message, FILTERED * LARGEST_CONTENT)
+        monkeypatch.undo()
+        after = cut(logged_spool, lambda path: ".work" in path.parts)
+    async with after() as store:
+        assert await stages(store) == {message: Stage.UNFILTERED}
+        assert not await can_claim(store, message, Stage.UNFILTERED)  # it completes the adoption
+        async with await claimed(store, message) as claim:
+            assert await content_of(claim) == FILTERED * LARGEST_CONTENT
+
+
+async def test_message_that_was_moved_while_its_filters_ran_keeps_its_content(
+    logged_spool: LoggedSpoolOpener,
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            small = claim.at_hand("new")
+            assert small is not None
+            small.replace(REROUTED, FILTERED)
+            unfiltered = logged_spool.directory / f"emailrelay.{message}.envelope.filter"
+            unfiltered.rename(logged_spool.directory / f"emailrelay.{message}.envelope.hold")
+            with pytest.raises(StoreError, match="was moved"):
+                await claim.settle(Pass())
+        content = logged_spool.directory / f"emailrelay.{message}.content"
+        assert content.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("last", [".adopt", ".content", ".envelope.filter", ".envelope"])

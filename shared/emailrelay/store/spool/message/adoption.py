@@ -115,11 +115,8 @@ class _Adoption:
 
     def _show(self) -> None:
         """Make the result the message: W+ -> S2 or S4."""
-        if self._logged:
-            # ext4 begins to write a file at once that replaces another. The log has this one.
-            files.remove(self._locked.content)
         if self._directory is not None:
-            _move_into_place(self._locked, self._directory, self._prepared)
+            _move_into_place(self._locked, self._directory, self._prepared, logged=self._logged)
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
@@ -216,13 +213,21 @@ def _whole_lines(tail: bytes) -> bytes:
     return tail if not tail or tail.endswith(b"\n") else tail + b"\r\n"
 
 
-def _move_into_place(locked: Locked, adopted: Directory, known: _Prepared | None = None) -> None:
-    """Do the missing steps of the adoption. ``known``: this process has prepared it."""
+def _move_into_place(
+    locked: Locked, adopted: Directory, known: _Prepared | None = None, *, logged: bool = False
+) -> None:
+    """Do the missing steps of the adoption.
+
+    ``known``: this process has prepared it. ``logged``: the log has the new content.
+    """
     spool, message = locked.spool, locked.id
     content, result = adopted / names.content(message), adopted / _RESULT
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not locks.is_named(locked.descriptor, unfiltered):
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
+    if logged:
+        # ext4 begins to write a file at once that replaces another.
+        files.remove(locked.content)
     if known is not None or files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) if known is None else locks.held_alone(result) as replacement:

@@ -89,7 +89,10 @@ def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> 
         return changed | (stage is not Stage.UNFILTERED and _finish_adoption(spool, message))
     if files.is_directory(spool.directories.work / names.adopted_copy(message)):
         if history.stage is Stage.UNFILTERED and len(state.contents) == 1:
-            return changed  # a synced result is being adopted: the next claim replaces the content
+            # A synced result is being adopted: the next claim replaces the content.
+            if found is None:
+                _put(spool, state.envelope, spool.envelope(message, stage))
+            return changed or found is None
         adoption.discard(spool, message)  # the log has what is left of it, which was not synced
     if files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
