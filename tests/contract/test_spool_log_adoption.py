@@ -32,6 +32,8 @@ from emailrelay.store.spool.durable.syncer import Syncer
 
 Filtering: TypeAlias = Callable[[Store, QueueId], Awaitable[None]]
 FILTERED = b"Subject: filtered\r\n\r\n"
+MUCH = FILTERED * LARGEST_CONTENT
+"""More than the log takes."""
 REROUTED = ENVELOPE._replace(to_remote=(BOB,))
 
 
@@ -50,6 +52,10 @@ async def filter_in_files(store: Store, message: QueueId, content: bytes = FILTE
         await claim.settle(Pass())
 
 
+async def filter_into_much(store: Store, message: QueueId) -> None:
+    await filter_in_files(store, message, MUCH)
+
+
 class Stopped(OSError):
     """A step that a killed process does not do."""
 
@@ -64,6 +70,18 @@ def stop_at(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
         rename(old, new)
 
     monkeypatch.setattr(files, "rename", stopped)
+
+
+async def killed_at(
+    to: str, store: Store, filtering: Filtering, monkeypatch: pytest.MonkeyPatch
+) -> QueueId:
+    """Put a message whose adoption ends before the rename to a name with this end."""
+    message = await put(store, BODY, Stage.UNFILTERED)
+    with monkeypatch.context() as patch:
+        stop_at(to, patch)
+        with pytest.raises(StoreError):
+            await filtering(store, message)
+    return message
 
 
 @pytest.mark.parametrize("filtering", [filter_in_memory, filter_in_files])
@@ -107,27 +125,23 @@ async def test_one_record_is_all_that_is_synced(
 async def test_large_result_is_synced_as_files(logged_spool: LoggedSpoolOpener) -> None:
     async with logged_spool() as store:
         message = await put(store, BODY, Stage.UNFILTERED)
-        await filter_in_files(store, message, FILTERED * LARGEST_CONTENT)
+        await filter_into_much(store, message)
         after = cut(logged_spool, everything)
     async with after() as store, await claimed(store, message) as claim:
-        assert await content_of(claim) == FILTERED * LARGEST_CONTENT
+        assert await content_of(claim) == MUCH
 
 
 async def test_large_result_is_the_message_if_only_its_directory_outlives_a_cut(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with logged_spool() as store:
-        message = await put(store, BODY, Stage.UNFILTERED)
-        stop_at(".content", monkeypatch)
-        with pytest.raises(StoreError):
-            await filter_in_files(store, message, FILTERED * LARGEST_CONTENT)
-        monkeypatch.undo()
+        message = await killed_at(".content", store, filter_into_much, monkeypatch)
         after = cut(logged_spool, lambda path: ".work" in path.parts)
     async with after() as store:
         assert await stages(store) == {message: Stage.UNFILTERED}
         assert not await can_claim(store, message, Stage.UNFILTERED)  # it completes the adoption
         async with await claimed(store, message) as claim:
-            assert await content_of(claim) == FILTERED * LARGEST_CONTENT
+            assert await content_of(claim) == MUCH
 
 
 async def test_message_that_was_moved_while_its_filters_ran_keeps_its_content(
@@ -156,11 +170,7 @@ async def test_files_of_a_killed_process_that_were_not_synced_are_not_used(
     torn: bytes | None,
 ) -> None:
     async with logged_spool() as store:
-        message = await put(store, BODY, Stage.UNFILTERED)
-        stop_at(last, monkeypatch)
-        with pytest.raises(StoreError):
-            await filter_in_memory(store, message)
-        monkeypatch.undo()
+        message = await killed_at(last, store, filter_in_memory, monkeypatch)
         after = cut(logged_spool, everything)
     for path in after.directory.glob(f".work/{message}.adopt/*") if torn is not None else ():
         path.write_bytes(torn or b"")
@@ -176,11 +186,7 @@ async def test_process_of_another_user_finishes_it_without_its_files(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with logged_spool() as store:
-        message = await put(store, BODY, Stage.UNFILTERED)
-        stop_at(".content", monkeypatch)
-        with pytest.raises(StoreError):
-            await filter_in_memory(store, message)
-        monkeypatch.undo()
+        message = await killed_at(".content", store, filter_in_memory, monkeypatch)
         after = cut(logged_spool, everything)
     result = after.directory / ".work" / f"{message}.adopt"
 
@@ -205,11 +211,7 @@ async def test_message_that_was_refused_after_a_kill_has_its_own_content(
 ) -> None:
     """The log has a result that no file shows, and later the old envelope with its failure."""
     async with logged_spool() as store:
-        message = await put(store, BODY, Stage.UNFILTERED)
-        stop_at(".adopt", monkeypatch)
-        with pytest.raises(StoreError):
-            await filter_in_memory(store, message)
-        monkeypatch.undo()
+        message = await killed_at(".adopt", store, filter_in_memory, monkeypatch)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             assert await content_of(claim) == BODY
             await claim.settle(Fail(NEVER))
@@ -219,6 +221,36 @@ async def test_message_that_was_refused_after_a_kill_has_its_own_content(
         async with await claimed(store, message, Stage.FAILED) as claim:
             assert await content_of(claim) == BODY
             assert claim.envelope == ENVELOPE
+
+
+async def test_message_that_was_held_after_a_kill_stays_held(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await killed_at(".adopt", store, filter_in_memory, monkeypatch)
+        assert await store.hold(message)
+        after = cut(logged_spool, everything)
+    for _ in range(2):
+        async with after() as store:
+            assert await stages(store) == {message: Stage.HELD}
+            async with await claimed(store, message, Stage.HELD) as claim:
+                assert await content_of(claim) == BODY
+
+
+async def test_large_message_that_was_quarantined_after_a_kill_stays_held(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await killed_at(".adopt", store, filter_in_memory, monkeypatch)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            copy.content.write_bytes(MUCH)
+            await claim.settle(Pass(quarantine="milter:/m: odd"))
+        after = cut(logged_spool, everything)
+    async with after() as store:
+        assert await stages(store) == {message: Stage.HELD}
+        async with await claimed(store, message, Stage.HELD) as claim:
+            assert await content_of(claim) == MUCH
 
 
 async def test_result_whose_sync_fails_changes_nothing(

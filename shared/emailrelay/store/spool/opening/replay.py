@@ -45,22 +45,22 @@ class LastState:
 
     stage: Stage | None
     envelope: bytes
-    contents: tuple[Content, ...]
+    contents: Sequence[Content]
     """All that the log has, the oldest first: as accepted, and as filters have made it."""
 
 
 def last_states(segments: Iterable[Segment]) -> dict[QueueId, LastState]:
     """Return the last state of each message; the segments are in order."""
     last: dict[QueueId, LastState] = {}
+    contents: dict[QueueId, list[Content]] = {}
     for segment in segments:
         for read in segment.read():
             if not names.is_id(read.id):  # a member of the group may write anything
                 continue
-            before = last.get(read.id)
-            contents = () if before is None else before.contents
+            known = contents.setdefault(read.id, [])
             if read.content is not None:
-                contents = (*contents, Content(segment, read.offset, read.content))
-            last[read.id] = LastState(read.stage, read.envelope, contents)
+                known.append(Content(segment, read.offset, read.content))
+            last[read.id] = LastState(read.stage, read.envelope, known)
     return last
 
 
@@ -150,7 +150,7 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
         return False
     here, there = spool.envelope(message, found), spool.envelope(message, stage)
     current = _read(here)
-    if current != envelope and is_later(current, envelope):
+    if current != envelope and (is_later(current, envelope) or _is_set_aside(current, envelope)):
         return False
     if current != envelope:
         _put(spool, envelope, here)
@@ -171,6 +171,12 @@ def is_later(current: bytes, logged: bytes) -> bool:
     except DamagedMessage:
         return False
     return set(logged_tail.splitlines()) <= set(here.splitlines())
+
+
+def _is_set_aside(current: bytes, logged: bytes) -> bool:
+    """Tell if a message was held or has failed behind a record that a kill kept from its files."""
+    history = _history(current)
+    return (history.held or history.failed is not None) and not is_later(logged, current)
 
 
 def _history(envelope: bytes) -> History:
