@@ -5,7 +5,7 @@ import asyncio
 from tests.fakes.smtp_peer import Hang, Script, SmtpPeer, Wait
 from tests.service.forwarding import Office
 
-from emailrelay.settlement import Done
+from emailrelay.settlement import Done, Settlement
 from emailrelay_forwarder.session.session_settings import SessionSettings
 
 ENDLESS = SessionSettings(connect=3600, domain="us.test")
@@ -40,13 +40,7 @@ async def test_opening_without_a_waiting_message_serves_the_next_message() -> No
     one, two, late = wait(), wait(), wait(GREETING)
     script: Script = {"greeting": ["220 peer.test ESMTP", late], "MAIL": [one, two]}
     async with SmtpPeer(script) as peer, asyncio.timeout(HANG):
-        office = Office(peer.address, ENDLESS)
-        first = asyncio.create_task(office.send())
-        await one.reached.wait()
-        second = asyncio.create_task(office.send())
-        await late.reached.wait()
-        one.go.set()
-        assert isinstance(await first, Done)
+        office, second = await _office_while_another_session_opens(peer, one, late)
         await two.reached.wait()  # over the first connection
         third = asyncio.create_task(office.send())
         late.go.set()
@@ -60,6 +54,16 @@ async def test_opening_without_a_waiting_message_serves_the_next_message() -> No
 
 async def _office_with_a_late_opening(peer: SmtpPeer, one: Wait, late: Wait) -> Office:
     """Send two messages over one session, while the opening of another ends too late for both."""
+    office, second = await _office_while_another_session_opens(peer, one, late)
+    assert isinstance(await second, Done)
+    late.go.set()
+    return office
+
+
+async def _office_while_another_session_opens(
+    peer: SmtpPeer, one: Wait, late: Wait
+) -> tuple[Office, "asyncio.Task[Settlement]"]:
+    """Send one message, and return the task that sends a second one."""
     office = Office(peer.address, ENDLESS)
     first = asyncio.create_task(office.send())
     await one.reached.wait()
@@ -67,9 +71,7 @@ async def _office_with_a_late_opening(peer: SmtpPeer, one: Wait, late: Wait) -> 
     await late.reached.wait()
     one.go.set()
     assert isinstance(await first, Done)
-    assert isinstance(await second, Done)
-    late.go.set()
-    return office
+    return office, second
 
 
 async def test_opening_that_ends_after_its_message_has_gone_is_kept_or_closed() -> None:

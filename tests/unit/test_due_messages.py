@@ -19,59 +19,50 @@ async def _scan(messages: DueMessages, *found: QueueId) -> None:
     await messages.scan(iter([[scheduled(each, 0.0) for each in found]]))
 
 
-async def test_scan_leaves_what_was_handed_out_lately_and_finds_the_rest() -> None:
+@pytest.fixture
+def rest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let messages that were handed out rest for so many seconds."""
+    monkeypatch.setattr(lately_given, "REST", request.param)
+
+
+async def _handed_out() -> DueMessages:
+    """Return an index that has handed out ONE."""
     messages = DueMessages(time.time)
     messages.note(ONE, 0.0)
     await _scan(messages)
     assert (await messages.next()).message == ONE
+    return messages
 
+
+@pytest.mark.parametrize(
+    ("rest", "handed_out"), [(1000.0, [OTHER]), (0.0, [ONE, OTHER])], indirect=["rest"]
+)
+@pytest.mark.usefixtures("rest")
+async def test_scan_leaves_what_was_handed_out_lately_and_finds_the_others(
+    handed_out: list[QueueId],
+) -> None:
+    messages = await _handed_out()
     await _scan(messages, ONE, OTHER)
-
-    assert [each.message for each in messages.more(10)] == [OTHER]
+    assert sorted(each.message for each in messages.more(10)) == handed_out
     messages.close()
 
 
-async def test_scan_finds_what_nobody_has_worked_on_for_some_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    messages = DueMessages(time.time)
-    messages.note(ONE, 0.0)
-    await _scan(messages)
-    assert (await messages.next()).message == ONE
-    monkeypatch.setattr(lately_given, "REST", 0.0)
-
-    await _scan(messages, ONE)
-
-    assert [each.message for each in messages.more(10)] == [ONE]
-    messages.close()
-
-
-async def test_what_was_left_is_handed_out_again_without_another_scan(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lately_given, "REST", 0.2)
-    messages = DueMessages(time.time)
-    messages.note(ONE, 0.0)
-    await _scan(messages)
-    await messages.next()
+@pytest.mark.parametrize("rest", [0.2], indirect=True)
+@pytest.mark.usefixtures("rest")
+async def test_what_was_left_is_handed_out_again_without_another_scan() -> None:
+    messages = await _handed_out()
     await _scan(messages, ONE)
     async with asyncio.timeout(HANG):
         assert (await messages.next()).message == ONE
     messages.close()
 
 
-async def test_message_that_was_put_off_is_tried_when_it_is_due(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lately_given, "REST", 1000.0)
-    messages = DueMessages(time.time)
-    messages.note(ONE, 0.0)
-    await _scan(messages)
-    await messages.next()
+@pytest.mark.parametrize("rest", [1000.0], indirect=True)
+@pytest.mark.usefixtures("rest")
+async def test_message_that_was_put_off_is_tried_when_it_is_due() -> None:
+    messages = await _handed_out()
     messages.note(ONE, time.time() + 1000.0)
-
     await _scan(messages, ONE)  # its file has another time
-
     assert [each.message for each in messages.more(10)] == [ONE]
     messages.close()
 
