@@ -15,7 +15,7 @@ HANG = 20.0
 
 @pytest.fixture
 def channel(monkeypatch: pytest.MonkeyPatch) -> Iterator[HintChannel]:
-    """Give a channel whose dispatcher calls nobody."""
+    """Make a channel in which no dispatcher calls a worker."""
     monkeypatch.setattr(hint_channel, "_PATIENCE", 1000.0)
     made = HintChannel()
     yield made

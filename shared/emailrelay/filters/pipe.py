@@ -128,7 +128,7 @@ class _Process:
 
     def _listen(self) -> None:
         if self._answer is None or self._answer.done():
-            self.stop_listening()  # nobody has asked: the next message finds this by ``_stirred``
+            self.stop_listening()  # ``_stirred`` reads this output before the next message
             return
         try:
             chunk = os.read(self._stdout, _LONGEST)
@@ -261,7 +261,7 @@ class Pipes:
     async def _started(self, pool: _Pool, one: PipeFilter, until: float) -> _Process:
         loop = asyncio.get_running_loop()
         while (pause := pool.not_before - loop.time()) > 0:
-            # A process that starts behind the time of a message would act on it for nothing.
+            # After its time limit, a message must not start a process that would act on it.
             if pause > _PATIENCE or pool.not_before >= until:
                 raise NoPipeAnswer(f"it failed several times; its next start is in {pause:.0f} s")
             await asyncio.sleep(pause)

@@ -241,7 +241,7 @@ class Directory:
     def _close_to_the_group(self, descriptor: int, found: os.stat_result) -> None:
         """Set the sticky bit if the directory above has got it since this one was made.
 
-        It takes rights away only, so it does no harm to another directory of ours in this place.
+        The bit only takes rights away, so it cannot harm another directory of the same user.
         """
         if self._above is None or self._private or not self._makes:
             return
@@ -249,7 +249,7 @@ class Directory:
         if not missing or found.st_uid != os.geteuid():
             return
         if os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}:
-            return  # Linux would take the group of new files away (chmod(2), S_ISGID)
+            return  # Linux would clear the set-group-ID bit, which new files need (chmod(2))
         # A file system that cannot be changed, or a service manager that forbids it.
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | missing)
