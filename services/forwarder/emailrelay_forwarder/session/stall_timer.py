@@ -13,7 +13,7 @@ from emailrelay_forwarder.session.stall import Stall
 class StallTimer:
     """The limit of one connection. One timer of the loop serves many waits, one after another."""
 
-    __slots__ = ("_give_up", "_loop", "_sending", "_stall", "_timer")
+    __slots__ = ("_give_up", "_loop", "_rings", "_sending", "_stall", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, give_up: Callable[[float], None]) -> None:
         """Take the loop, and the function to call with the limit (seconds) that has passed."""
@@ -23,12 +23,14 @@ class StallTimer:
         """The current wait; None: there is none."""
         self._sending: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = 0.0
+        """The time of the timer. One that is due at once cannot tell it in uvloop."""
 
     def begin(self, limit: float, sending: asyncio.WriteTransport | None) -> None:
         """Begin a wait of ``limit`` seconds; octets that leave ``sending`` count as progress."""
         self._stall = stall = Stall(limit, self._loop.time(), sending=sending is not None)
         self._sending = sending
-        if self._timer is None or self._timer.when() > stall.look_at:
+        if self._timer is None or self._rings > stall.look_at:
             self._look_at(stall.look_at)
 
     def end(self) -> None:
@@ -45,7 +47,7 @@ class StallTimer:
     def _look_at(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._look)
+        self._timer, self._rings = self._loop.call_at(due, self._look), due
 
     def _look(self) -> None:
         """Give up if the limit has passed; else look again when it may have."""
