@@ -1,6 +1,7 @@
 """The search of the history page beside a store with many messages."""
 
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ from tests.contract.mail import claimed, put
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.history_query import HistoryQuery
+from emailrelay.history_record import PastMessage
 from emailrelay.journal import Attempt
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done
 from emailrelay.store.mail_history import HistoryBounds
 from emailrelay.store.quick_chooser import view_at
+from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay_console.mail import past_search
+from emailrelay_console.mail.message_facts import find_message
 from emailrelay_console.mail.past_search import (
     FoundMessage,
     PastSearch,
@@ -85,4 +89,29 @@ async def test_a_search_finds_live_and_past_mail_by_index_or_by_reading(
                 await found("x")
     finally:
         refresh.close()
+        reader.close()
+
+
+async def test_message_that_has_just_left_is_found_when_its_record_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = SpoolOpener(tmp_path)
+    message = (await fill(opener))["past"]
+    looks, find = list[HistoryQuery](), SpoolHistory.find
+
+    async def late(history: SpoolHistory, wanted: HistoryQuery) -> AsyncIterator[PastMessage]:
+        looks.append(wanted)
+        if len(looks) > 1:
+            async for found in find(history, wanted):
+                yield found
+
+    monkeypatch.setattr(SpoolHistory, "find", late)
+    reader = QueueReader(lambda: view_at(opener.place))
+    try:
+        async with StoreHolder(opener) as holder:
+            facts = await find_message(message, reader, holder, time.time())
+            assert facts is not None
+            assert facts.told.id == message
+            assert await find_message(QueueId("1.1.1"), reader, holder, time.time()) is None
+    finally:
         reader.close()

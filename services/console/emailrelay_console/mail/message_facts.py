@@ -33,6 +33,8 @@ _LONGEST = 2000
 """Characters of one sentence about an entry."""
 _PATIENCE = 10.0
 """Seconds for the search of the history."""
+_RECORD_FOLLOWS = 0.5
+"""Seconds after which the history has the record of a message that has left the store."""
 _HTML, _TEXT = "text/html", "text/plain"
 
 
@@ -108,10 +110,22 @@ async def find_message(
 ) -> MessageFacts | None:
     """Return the facts about a message. None: there is no such message, nor a record of it.
 
+    The record of a message follows its end, so a message that was not found is looked for again.
+
     Raises:
         See ``QueueReader.read``.
 
     """
+    facts = await _found(message, reader, store, now)
+    if facts is None:
+        await asyncio.sleep(_RECORD_FOLLOWS)
+        facts = await _found(message, reader, store, now)
+    return facts
+
+
+async def _found(
+    message: QueueId, reader: QueueReader, store: StoreHolder, now: float
+) -> MessageFacts | None:
     live = await reader.read(lambda view: _live(view, message, now))
     if live is not None:
         return live
