@@ -317,6 +317,15 @@ class Relay:
         for service in self.services:
             assert service.wait(STOP_LIMIT) == 0, service.name
 
+    def swept(self) -> None:
+        """Start and stop a service once more, which removes what killed processes have left.
+
+        The sweep after a kill leaves the work copy of a message that a forwarder has claimed.
+        """
+        self.stop()
+        self.services[0].start()
+        self.stop()
+
     def scraps(self, spool: Path | None = None) -> list[str]:
         """Give the entries under the spool's dot names that are left after all services stopped."""
         directory = spool or self.spool

@@ -68,7 +68,7 @@ def test_kills_of_each_service_in_turn_lose_nothing(relay: Relay) -> None:
 
     relay.drained()
     assert_nothing_lost(relay, acknowledged, sink, forwarders_killed=ROUNDS)
-    relay.stop()
+    relay.swept()
     assert relay.scraps() == []
 
 
@@ -90,7 +90,7 @@ def test_kills_of_all_services_at_once_lose_nothing(relay: Relay) -> None:
 
     relay.drained()
     assert_nothing_lost(relay, acknowledged, sink, forwarders_killed=ROUNDS)
-    relay.stop()
+    relay.swept()
     assert relay.scraps() == []
 
 
@@ -112,7 +112,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(relay: Relay) -> None:
     assert_nothing_lost(relay, acknowledged, sink, forwarders_killed=ROUNDS)
     for service, _ in busy:
         assert len(service.events("worker_died")) == ROUNDS
-    relay.stop()
+    relay.swept()
     assert relay.scraps() == []
 
 

@@ -85,6 +85,16 @@ async def claimed(store: Store, message: QueueId, stage: Stage = Stage.READY) ->
     return claim
 
 
+async def claimed_soon(store: Store, message: QueueId) -> Claim:
+    """Claim a message that the relay itself may be working on for a moment."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            claim = await store.claim(Stage.READY, message)
+            if claim is not None:
+                return claim
+            await asyncio.sleep(0.01)
+
+
 async def can_claim(store: Store, message: QueueId, stage: Stage = Stage.READY) -> bool:
     """Return whether a message can be claimed; release the claim."""
     claim = await store.claim(stage, message)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.contract.conftest import PostgresOpener, SeveralOpener
 from tests.contract.database_proxy import DatabaseProxy
-from tests.contract.mail import ENVELOPE, PATIENCE, claimed, content_of, listed, put, write
+from tests.contract.mail import ENVELOPE, PATIENCE, claimed_soon, content_of, listed, put, write
 
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
@@ -61,7 +61,7 @@ async def test_large_message_is_taken_while_the_database_goes_away(
         proxy.refuses = False
         async with asyncio.timeout(PATIENCE), database() as other:
             await moved(store, message, spool)
-            async with await claimed(other, message) as claim:
+            async with await claimed_soon(other, message) as claim:
                 assert await content_of(claim) == b"".join(LARGE)
                 await claim.settle(Done())
     assert database.run("select count(*) from emailrelay.body") == [(0,)]
@@ -121,7 +121,7 @@ async def test_lost_answer_of_one_of_several_databases(
             message = await put(store)
             async with asyncio.timeout(PATIENCE):
                 await moved(store, message, spool)
-            async with await claimed(store, message) as claim:
+            async with await claimed_soon(store, message) as claim:
                 await claim.settle(Done())
             assert await listed(store) == {}
 

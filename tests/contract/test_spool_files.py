@@ -26,7 +26,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, locks
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.feed import lately_given
 
 
@@ -47,6 +47,25 @@ def test_the_two_ways_to_take_the_lock_exclude_each_other(
     assert not first(one)
     os.close(one)
     os.close(other)
+
+
+async def test_envelope_that_gets_its_name_during_a_look_for_it_is_no_damage(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = QueueId("1700000000.1.1")
+    envelope = spool.directory / f"emailrelay.{message}.envelope.filter"
+    opened = files.opened
+
+    def moved_in_behind_it(at: Location, flags: int, mode: int = 0) -> int:
+        try:
+            return opened(at, flags, mode)
+        except FileNotFoundError:
+            envelope.touch()
+            raise
+
+    async with spool() as store:
+        monkeypatch.setattr(files, "opened", moved_in_behind_it)
+        assert await store.journal(message) is None
 
 
 async def test_another_programs_message_is_taken_as_it_is(spool: SpoolOpener) -> None:

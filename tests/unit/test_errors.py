@@ -20,6 +20,7 @@ OTHERS = {
     "LoopsBack": "a finding of the filter mx:, which becomes its verdict",
     "MilterGone": "control flow: the dialogue may begin anew over another connection",
     "NoContent": "control flow of the console: the download becomes 404",
+    "NoRegularFileError": "an OSError, since callers treat it as any file that cannot be read",
     "NoServers": "a finding of the filter mx:, which becomes its verdict",
     "OutputClosed": "control flow: the reader of the output has gone, which is no error",
     "Problem": "control flow of the console: it carries the answer to a request",

@@ -10,7 +10,7 @@ from emailrelay.queue_id import QueueId, arrival, arrived_at
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 from emailrelay.store.spool.disk import files, names
-from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.disk.directory import Directory
 
 _CHUNK = 256 * 1024
 
@@ -96,7 +96,7 @@ class SpoolView(QueueView):
         """Read an envelope and its journal; None: the message is not at this stage."""
         path = self._root / names.envelope(message.id, message.stage)
         try:
-            octets = _read(path)
+            octets = files.read_present(path)
             if octets is None:
                 return None
             file = envelope_format.parse(octets)
@@ -120,19 +120,6 @@ class SpoolView(QueueView):
     def close(self) -> None:
         """See ``QueueView.close``."""
         self._root.close()
-
-
-def _read(path: Location) -> bytes | None:
-    """Read an envelope file; None: it has left meanwhile.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-
-    """
-    octets = files.read(path)
-    if octets is None and files.is_there(path):
-        raise OSError("envelope: no regular file")
-    return octets
 
 
 def _chunks(descriptor: int) -> Iterator[bytes]:

@@ -234,12 +234,12 @@ class SpoolStore(Store):
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                octets = files.read(path)
+                octets = files.read_present(path)
+            except files.NoRegularFileError as error:
+                raise DamagedMessage("envelope: no regular file") from error
             except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
             if octets is None:
-                if files.exists(path):
-                    raise DamagedMessage("envelope: no regular file")
                 continue
             file = envelope_format.parse(octets)
             return stage, file.envelope, journal_format.parse(file.tail)

@@ -25,6 +25,13 @@ _APPEND = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
 _TO_READ = linux.reading_flags()
 
 
+class NoRegularFileError(OSError):
+    """A name leads to a link, a FIFO, a directory, or a file that has a second name."""
+
+    def __init__(self, at: Location) -> None:
+        super().__init__(errno.EINVAL, "no regular file", str(at))
+
+
 def create(at: Location) -> int:
     """Create a file that did not exist, for owner and group alone, and return its descriptor.
 
@@ -206,19 +213,24 @@ def open_with_status(
     ``appends``: it is opened for reading and appending.
     """
     try:
-        descriptor = opened(at, _APPEND) if appends else _opened_to_read(at)
-    except FileNotFoundError:
+        return _opened_regular(at, alone=alone, appends=appends)
+    except (FileNotFoundError, NoRegularFileError):
         return None
+
+
+def _opened_regular(at: Location, *, alone: bool, appends: bool) -> tuple[int, os.stat_result]:
+    try:
+        descriptor = opened(at, _APPEND) if appends else _opened_to_read(at)
     except OSError as error:
         # ELOOP: a link. ENXIO: a socket, or a device that is not there.
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            return None
+            raise NoRegularFileError(at) from error
         raise
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not alone):
         return descriptor, status
     os.close(descriptor)
-    return None
+    raise NoRegularFileError(at)
 
 
 def open_with_octets(at: Location, length: int, crc32: int) -> tuple[int, bytes] | None:
@@ -292,8 +304,23 @@ def read(at: Location) -> bytes | None:
         OSError: as ``read_all``.
 
     """
-    descriptor = open_regular(at)
-    if descriptor is None:
+    try:
+        return read_present(at)
+    except NoRegularFileError:
+        return None
+
+
+def read_present(at: Location) -> bytes | None:
+    """Read an envelope file; None if there is none.
+
+    Raises:
+        NoRegularFileError: the name leads to something else.
+        OSError: as ``read_all``.
+
+    """
+    try:
+        descriptor, _ = _opened_regular(at, alone=True, appends=False)
+    except FileNotFoundError:
         return None
     try:
         return file_octets.read_all(descriptor)
