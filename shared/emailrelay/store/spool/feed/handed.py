@@ -83,10 +83,11 @@ class HandedMessages:
             return None
         package, giver, came = pending
         claim = opened(self._spool, package, giver)
-        if claim and running_loop().time() - came > _FRESH and not claim.is_awaited():
-            claim = None  # a client that has gone: the receiver has forgotten the message
         if claim is None:
             giver.give_back(message)
+        elif running_loop().time() - came > _FRESH and not claim.is_awaited():
+            claim.withdraw()
+            return None
         return claim
 
     def add(self, giver: "_Giving", package: Package) -> None:

@@ -101,6 +101,10 @@ class DeliveryWait(Wait):
         """Tell if the answer was told and is still here: the socket of the receiver is full."""
         return self._spool.announcer.keeps(f"{SOCKET}.{self._process}") and self.stands()
 
+    def leave_in_file(self, reply: Reply) -> bool:
+        """Write an answer that the socket does not take; False: the disk refused it."""
+        return self._write(reply)
+
     def refuse(self) -> None:
         """Answer a client whose message was withdrawn."""
         to, answer = self._addressed(_NOT_DELIVERED)
@@ -115,7 +119,7 @@ class DeliveryWait(Wait):
         return not _removed(self._withdrawn) and heard
 
     def _write(self, reply: Reply) -> bool:
-        """Write the answer to a file, for a receiver whose socket is gone."""
+        """Write the answer to a file, for a receiver that its socket does not reach."""
         path = self._spool.directories.waiting / self._message
         new = path.plus(NEW)
         try:

@@ -13,10 +13,12 @@ from emailrelay import envelope_format, journal, journal_format, linux
 from emailrelay.ack import Ack
 from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.events.delivery import Withdrawn
 from emailrelay.journal import Entry
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.running_loop import running_loop
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -34,6 +36,8 @@ from emailrelay.store.transition import Change
 
 _TRY_AGAIN = 1.0
 _SOON = 0.05
+_PATIENCE = 5.0
+"""Seconds for which a receiver may leave an answer in its full socket."""
 
 
 class Giver(Protocol):
@@ -132,11 +136,10 @@ class HandedClaim(Claim):
                 self._files = await self._surely_as_files()
             if self._files is not None:
                 return await self._files.settle(settlement, answer)
-            self._settled = True  # the next server has decided: it is never given back
+            self._settled = True  # it ends here: it is never given back
             heard = await self._end(settlement, answer)
-            # The message is in doubt as long as its answer is here only.
-            while self._wait.answer_waits():  # noqa: ASYNC110 - sockets do not tell of room
-                await asyncio.sleep(_SOON)
+            if answer is not None:
+                await self._answer_leaves(answer)
         finally:
             await self.release()
         return heard
@@ -155,6 +158,30 @@ class HandedClaim(Claim):
             self._remember(transition.gone(settlement.end, settlement.attempt))
         # A receiver whose connection has ended has the message again.
         return await self._wait.tell(answer) and not self._giver.lost
+
+    async def _answer_leaves(self, answer: Reply) -> None:
+        """Wait until the answer has left this process: as long, the message is in doubt.
+
+        A receiver that hangs must not hold the forwarder's tasks.
+        """
+        clock = running_loop().time
+        over = clock() + _PATIENCE
+        while self._wait.answer_waits():
+            if clock() >= over:
+                reason = "its receiver takes no answers from its socket; it may hang"
+                self._spool.trouble(f"answer the client of {self.id}", reason)
+                if self._wait.leave_in_file(answer):
+                    return
+                over = clock() + _PATIENCE
+            await asyncio.sleep(_SOON)
+
+    def withdraw(self) -> None:
+        """End the message: its client has gone, and its receiver has forgotten it."""
+        delivery_wait.forget(self._spool, self.id)
+        self._remember(transition.gone(MessageEnd.WITHDRAWN))
+        self._spool.report(Withdrawn(id=self.id))
+        self._open = False
+        self._giver.done(self.id)
 
     def _remember(self, change: Change) -> None:
         remember(self._spool, self, self._entries, change)
