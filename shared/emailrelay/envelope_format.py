@@ -37,7 +37,7 @@ _FIELD = re.compile(r"^X-MailRelay-([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
 _TO_REMOTE = "X-MailRelay-To-Remote: "
 _AS_WRITTEN = re.compile(
-    f"X-MailRelay-Format: {FORMAT}\r\n"
+    f"X-MailRelay-Format: {re.escape(FORMAT)}\r\n"
     "X-MailRelay-Content: (.*)\r\n"
     "X-MailRelay-From: (.*)\r\n"
     "X-MailRelay-ToCount: ([1-9][0-9]{0,4})\r\n"

@@ -252,6 +252,7 @@ def _unknown(_octets: bytes, _message_id: str, _arrival: ArrivalFacts | None) ->
 @example(PLAIN, FILE.index(b"a@x"), b"\r")
 @example(PLAIN, FILE.index(b"unknown"), b"U")
 @example(PLAIN, FILE.index(b"ToCount: ") + 9, b"0")
+@example(PLAIN, FILE.index(b"2821.8") + 4, b"x")
 def test_both_ways_to_read_an_envelope_agree(envelope: Envelope, at: int, octets: bytes) -> None:
     try:
         file = write(envelope)
