@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,14 @@ from tests.contract.mail import ENVELOPE, LATER, NEVER, Opener, attempt, claimed
 
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Event
+from emailrelay.queue.search import select
+from emailrelay.queue.selection import Selection
+from emailrelay.queue.state import State
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
-from emailrelay.store.queue_view import StageCount, arrived
+from emailrelay.store.queue_view import Listed, QueueEntry, StageCount, arrived
 from emailrelay.store.quick_chooser import view_at
 
 LARGE = b"Subject: large\r\n\r\n" + b"x" * (2 * CHUNK)
@@ -223,3 +226,22 @@ def test_fallback_and_database_are_one_queue(
         assert found == sorted(expected, key=arrival)
         assert view.free() is not None
     assert reports == []
+
+
+def test_message_that_moves_between_listing_and_reading_is_not_selected(
+    tmp_path: Path, now: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = SpoolOpener(tmp_path)
+    failed = asyncio.run(fill(spool, now))[2]
+    wanted = Selection(states=frozenset({State.FAILED}), sender="*")
+    with view_at(spool.place) as view:
+        assert [entry.listed.id for entry in select(view, wanted, now)] == [failed]
+        entries, name = view.entries, spool.directory / f"emailrelay.{failed}.envelope"
+
+        def retried_meanwhile(listed: Iterable[Listed]) -> Iterator[QueueEntry]:
+            found = list(listed)
+            name.with_name(f"{name.name}.bad").rename(name)
+            return entries(found)
+
+        monkeypatch.setattr(view, "entries", retried_meanwhile)
+        assert list(select(view, wanted, now)) == []

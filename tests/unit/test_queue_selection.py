@@ -98,11 +98,11 @@ def test_file_names_are_ids_too(text: str) -> None:
 
 def test_selectors_must_all_agree() -> None:
     selection = Selection(states=frozenset({State.READY}), older=500.0)
-    assert selection.by_name(listed(), NOW)
-    assert not selection.by_name(listed(Stage.HELD), NOW)
-    assert not selection.by_name(listed(message="1699999999000.1.1"), NOW)
-    assert not Selection(ids=frozenset({QueueId("1.1.1")})).by_name(listed(), NOW)
-    assert Selection().by_name(listed(), NOW)
+    assert selection.fits_listed(listed(), NOW)
+    assert not selection.fits_listed(listed(Stage.HELD), NOW)
+    assert not selection.fits_listed(listed(message="1699999999000.1.1"), NOW)
+    assert not Selection(ids=frozenset({QueueId("1.1.1")})).fits_listed(listed(), NOW)
+    assert Selection().fits_listed(listed(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -121,19 +121,19 @@ def test_selectors_must_all_agree() -> None:
 def test_addresses_are_matched_whole_without_case(
     sender: str | None, recipient: str | None, *, matches: bool
 ) -> None:
-    assert Selection(sender=sender, recipient=recipient).by_entry(entry()) is matches
+    assert Selection(sender=sender, recipient=recipient).fits_entry(entry()) is matches
 
 
 def test_null_sender_can_be_asked_for() -> None:
     notice = entry(sender="")
-    assert Selection(sender="<>").by_entry(notice)
-    assert not Selection(sender="?*").by_entry(notice)
+    assert Selection(sender="<>").fits_entry(notice)
+    assert not Selection(sender="?*").fits_entry(notice)
 
 
 def test_unreadable_message_is_unknown_to_conditions_on_its_envelope() -> None:
     damaged = QueueEntry(listed(), None, (), "garbage")
-    assert Selection(sender="*").by_entry(damaged) is None
-    assert Selection(older=1.0).by_entry(damaged) is True
+    assert Selection(sender="*").fits_entry(damaged) is None
+    assert Selection(older=1.0).fits_entry(damaged) is True
 
 
 def test_reply_is_chosen_by_a_part_of_it_or_by_its_group() -> None:
@@ -146,13 +146,13 @@ def test_reply_is_chosen_by_a_part_of_it_or_by_its_group() -> None:
         "for ... sec",
         "4.7.?",
     ):
-        assert Selection(reply=text).by_entry(waiting), text
-    assert not Selection(reply="452").by_entry(waiting)
+        assert Selection(reply=text).fits_entry(waiting), text
+    assert not Selection(reply="452").fits_entry(waiting)
 
 
 def test_age_is_chosen_between_two_ends() -> None:
-    assert Selection(older=500.0, newer=2000.0).by_name(listed(), NOW)
-    assert not Selection(newer=500.0).by_name(listed(), NOW)
+    assert Selection(older=500.0, newer=2000.0).fits_listed(listed(), NOW)
+    assert not Selection(newer=500.0).fits_listed(listed(), NOW)
 
 
 def test_route_is_that_of_the_pending_recipients() -> None:
@@ -163,8 +163,8 @@ def test_route_is_that_of_the_pending_recipients() -> None:
         return {"isp"}
 
     done = entry(Attempt(at=NOW, peer="mx:25", replies={BOB: Reply(250, "ok")}))
-    assert Selection(route="isp", routes_of=routes_of).by_entry(done)
-    assert not Selection(route="other", routes_of=routes_of).by_entry(done)
+    assert Selection(route="isp", routes_of=routes_of).fits_entry(done)
+    assert not Selection(route="other", routes_of=routes_of).fits_entry(done)
     assert seen == [("cat@z.test",)] * 2
     assert Selection(routes_of=routes_of).empty
 

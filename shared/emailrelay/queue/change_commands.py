@@ -54,7 +54,7 @@ def _chosen(asked: Namespace, wanted: Selection) -> list[QueueId]:
     now = time.time()
     with look(asked) as view:
         if wanted.names_suffice:
-            found = [listed.id for listed in search.by_name(view, wanted, now)]
+            found = [message.id for message in search.listed(view, wanted, now)]
         else:
             entries = with_count(search.select(view, wanted, now))
             found = [entry.listed.id for entry in entries]

@@ -8,11 +8,11 @@ from emailrelay.queue.state import stages_of
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView
 
 
-def by_name(view: QueueView, wanted: Selection, now: float) -> Iterator[Listed]:
+def listed(view: QueueView, wanted: Selection, now: float) -> Iterator[Listed]:
     """Yield the messages that meet the conditions on id, state and age, oldest first."""
-    for listed in view.listing(stages_of(wanted.states), wanted.ids):
-        if wanted.by_name(listed, now):
-            yield listed
+    for found in view.listing(stages_of(wanted.states), wanted.ids):
+        if wanted.fits_listed(found, now):
+            yield found
 
 
 def select(view: QueueView, wanted: Selection, now: float) -> Iterator[QueueEntry]:
@@ -20,8 +20,10 @@ def select(view: QueueView, wanted: Selection, now: float) -> Iterator[QueueEntr
 
     A message that cannot be read is left out with a warning if a condition needs its envelope.
     """
-    for entry in view.entries(by_name(view, wanted, now)):
-        fits = wanted.by_entry(entry)
+    for entry in view.entries(listed(view, wanted, now)):
+        if not wanted.fits_listed(entry.listed, now):  # it has moved since it was listed
+            continue
+        fits = wanted.fits_entry(entry)
         if fits is None:
             print_error(f"warning: {entry.listed.id} is left out: {entry.problem}")
         elif fits:

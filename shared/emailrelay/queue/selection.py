@@ -52,7 +52,7 @@ class Selection:
         """True if no envelope needs to be read."""
         return self.sender is self.recipient is self.reply is self.route is None
 
-    def by_name(self, listed: Listed, now: float) -> bool:
+    def fits_listed(self, listed: Listed, now: float) -> bool:
         """Tell whether a listing entry meets the conditions on id, state and age."""
         age = now - arrived(listed)
         return (
@@ -62,7 +62,7 @@ class Selection:
             and (self.newer is None or age <= self.newer)
         )
 
-    def by_entry(self, entry: QueueEntry) -> bool | None:
+    def fits_entry(self, entry: QueueEntry) -> bool | None:
         """Tell whether a message meets the conditions on addresses, reply and route.
 
         None: it is unknown, because the envelope cannot be read.

@@ -68,7 +68,7 @@ def _print_rows(view: QueueView, wanted: Selection, limit: int, now: float, *, w
     elif wanted.empty:
         number = sum(count.messages for count in view.counts(now, names_only=True))
     elif wanted.names_suffice:
-        number = sum(1 for _ in search.by_name(view, wanted, now))
+        number = sum(1 for _ in search.listed(view, wanted, now))
     else:
         number = len(shown) + sum(1 for _ in with_count(found))
     rest = f"; the oldest {len(shown):,} are shown, --limit 0 shows all"

@@ -119,7 +119,10 @@ class QueueView(ABC):
 
     @abstractmethod
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
-        """Read the envelopes and journals of messages, in their order, a few hundred at a time."""
+        """Read the envelopes and journals of messages, in their order, a few hundred at a time.
+
+        A message that has moved since it was listed comes with its present stage.
+        """
 
     @abstractmethod
     def content(self, message: QueueId) -> Iterator[bytes] | None:
