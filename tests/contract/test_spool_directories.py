@@ -1,8 +1,10 @@
 """Directories of a running spool that are removed, moved away or replaced."""
 
 import asyncio
+import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.contract.mail import ENVELOPE, OK, PATIENCE, claimed, listed, next_of
 
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
+from emailrelay.events.store import StoreTrouble
 from emailrelay.settlement import Done, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -159,3 +162,27 @@ async def test_work_copy_is_refused_in_a_directory_that_another_user_has_put_the
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             with pytest.raises(StoreError, match="belongs to user 65534"):
                 await claim.work_copy("new")
+
+
+async def test_directory_that_cannot_be_made_sticky_is_reported(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool():
+        pass
+    spool.directory.chmod(0o3770)
+    chmod = os.fchmod
+
+    def refused(descriptor: int, mode: int) -> None:
+        if mode & stat.S_ISVTX:
+            raise PermissionError(errno.EPERM, "not permitted")
+        chmod(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    async with spool():
+        reported = [event.reason for event in spool.reports if isinstance(event, StoreTrouble)]
+        named = {reason.rpartition(f"{spool.directory}/")[2] for reason in reported}
+        assert named >= {".work", ".new", ".waiting"}
+    monkeypatch.undo()
+    spool.reports.clear()
+    async with spool():
+        assert not any(isinstance(event, StoreTrouble) for event in spool.reports)

@@ -90,6 +90,9 @@ class SpoolStore(Store):
         try:
             spool.make_directories()
             directory_check.check(self._root)
+            for path in directory_check.replaceable(self._root):
+                reason = f"members of the group can replace its files; say chmod +t {path}"
+                spool.trouble("protect a directory", reason)
             await in_thread(presence.enter)
             if self._sync is SpoolSync.LOG:
                 spool.log.begin()

@@ -174,7 +174,7 @@ class Directory:
             try:
                 status = os.fstat(descriptor)
                 self._check(status)
-                self._close_to_the_group(descriptor, status)
+                self._become_sticky(descriptor, status)
             except OSError:
                 os.close(descriptor)
                 raise
@@ -238,7 +238,7 @@ class Directory:
                 errno.EPERM, f"belongs to user {found.st_uid}, a stranger to the spool; remove it"
             )
 
-    def _close_to_the_group(self, descriptor: int, found: os.stat_result) -> None:
+    def _become_sticky(self, descriptor: int, found: os.stat_result) -> None:
         """Set the sticky bit if the directory above has got it since this one was made.
 
         The bit only takes rights away, so it cannot harm another directory of the same user.
@@ -250,7 +250,8 @@ class Directory:
             return
         if os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}:
             return  # Linux would clear the set-group-ID bit, which new files need (chmod(2))
-        # A file system that cannot be changed, or a service manager that forbids it.
+        # A file system that cannot be changed, or a service manager that forbids it: reported at
+        # the opening (``directory_check.replaceable``).
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | missing)
 

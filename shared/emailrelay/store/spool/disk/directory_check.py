@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emailrelay import linux
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
+from emailrelay.store.spool.disk import names
 
 _OVER_A_NETWORK = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"}
@@ -48,6 +49,18 @@ def check(root: Path) -> None:
         )
     if root.stat().st_mode & stat.S_IWOTH:
         raise StoreUnusable(f"{root} is writable by all users; say chmod o-rwx {root}")
+
+
+def replaceable(root: Path) -> list[Path]:
+    """Return the directories in a sticky spool in which members of its group can replace files.
+
+    They were made before the spool became sticky, and could not be made sticky since.
+    """
+    if not root.stat().st_mode & stat.S_ISVTX:
+        return []
+    found = (root / name for name in names.DIRECTORIES)
+    modes = ((path, path.stat().st_mode) for path in found if path.is_dir())
+    return [path for path, mode in modes if mode & stat.S_IWGRP and not mode & stat.S_ISVTX]
 
 
 def trouble(root: Path, error: OSError) -> RelayError:
