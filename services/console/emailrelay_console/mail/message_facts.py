@@ -35,6 +35,8 @@ _PATIENCE = 10.0
 """Seconds for the search of the history."""
 _RECORD_FOLLOWS = 0.5
 """Seconds after which the history has the record of a message that has left the store."""
+_LATELY = 60.0
+"""Seconds of the history that are searched again for it."""
 _HTML, _TEXT = "text/html", "text/plain"
 
 
@@ -110,21 +112,23 @@ async def find_message(
 ) -> MessageFacts | None:
     """Return the facts about a message. None: there is no such message, nor a record of it.
 
-    The record of a message follows its end, so a message that was not found is looked for again.
+    The record of a message follows its end, so one that was not found is looked for again, there
+    only in the newest part of the history.
 
     Raises:
         See ``QueueReader.read``.
 
     """
-    facts = await _found(message, reader, store, now)
+    facts = await _found(HistoryQuery(id=message), message, reader, store, now)
     if facts is None:
         await asyncio.sleep(_RECORD_FOLLOWS)
-        facts = await _found(message, reader, store, now)
+        lately = HistoryQuery(id=message, since=now - _LATELY)
+        facts = await _found(lately, message, reader, store, now)
     return facts
 
 
 async def _found(
-    message: QueueId, reader: QueueReader, store: StoreHolder, now: float
+    query: HistoryQuery, message: QueueId, reader: QueueReader, store: StoreHolder, now: float
 ) -> MessageFacts | None:
     live = await reader.read(lambda view: _live(view, message, now))
     if live is not None:
@@ -132,7 +136,7 @@ async def _found(
     try:
         async with asyncio.timeout(_PATIENCE):
             history = (await store.get()).history()
-            async for told in history.find(HistoryQuery(id=message)):
+            async for told in history.find(query):
                 return MessageFacts(told=told)
     except TimeoutError:
         raise StoreError("search the history", f"no answer within {_PATIENCE:g} s") from None
