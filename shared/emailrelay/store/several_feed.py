@@ -70,6 +70,11 @@ class SeveralFeed(Feed):
         heard = [feed.all_heard() for feed in self._feeds]  # each repeats its own
         return all(heard)
 
+    def take_no_more(self) -> None:
+        """See ``Feed.take_no_more``."""
+        for feed in self._feeds:
+            feed.take_no_more()
+
     def look(self) -> None:
         """See ``Feed.look``."""
         for feed in self._feeds:
