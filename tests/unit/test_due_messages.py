@@ -1,4 +1,4 @@
-"""The index hands a message out once while it is worked on, though each scan finds it again."""
+"""A scan does not hand out again what was handed out in the last two seconds."""
 
 import asyncio
 import time

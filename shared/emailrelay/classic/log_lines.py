@@ -79,7 +79,7 @@ TEXTS = MappingProxyType(
         "not_bounced": "no notice about {id}, which failed: {reason}",
         "bounces_held_back": "one address has had {notices} notices of failed mail within an hour; "
         "the next one, at {again}, is about all further failures",
-        "failed_removed": "removed {id}, which failed; its sender was notified",
+        "failed_removed": "removed {id}, which failed; its sender was notified or wanted no notice",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",

@@ -55,6 +55,6 @@ class BounceOptions(Declared):
     log tells of them."""
 
     keep_failed: Annotated[float, Field(ge=0, allow_inf_nan=False), Metavar("SECONDS")] = _MONTH
-    """The time for which a failed message stays in the store after its sender was notified (30
-    days). Then it is removed. 0: for ever. A message whose sender could not be notified is never
-    removed."""
+    """The time for which a failed message stays in the store after its sender was notified, or
+    after it was found that the sender wants no notice (30 days). Then it is removed. 0: for ever. A
+    message whose sender could not be notified is never removed."""

@@ -72,9 +72,9 @@ class ConnectionOptions(Declared):
 
     connections: PositiveCount = 1000
     """The most client connections at a time, in each worker. A tenth of them is for clients on this
-    machine and for addresses from which a client has logged in. When all
-    connections are in use, a new client replaces a client without login that has been idle for at
-    least 5 seconds. If there is none, the new client gets 421."""
+    machine and for addresses from which a client has logged in. When all connections are in use, a
+    new client replaces a client without login that has been idle for at least 5 seconds. If there
+    is none, the new client gets 421."""
 
     client_connections: PositiveCount = 100
     """The most connections at a time from one address, in each worker. An IPv6 network of 64 bits

@@ -34,6 +34,9 @@ class BouncesHeldBack(Event):
 
 
 class FailedRemoved(Event):
-    """A failed message was removed: its sender was notified, and the time to keep it is over."""
+    """A failed message was removed after its time in the store.
+
+    Its sender was notified, or wanted no notice.
+    """
 
     id: QueueId

@@ -8,8 +8,8 @@ mail.
 Work in large batches is cheaper, so the first worker reads alone as long as it keeps up. The others
 stand by. A worker at its limit calls one of them: no task of it is free, or it uses a processor all
 the time. It helps until the pipe is empty. The dispatcher calls one when a hint was left unread for
-``_PATIENCE``, since the first worker may hang. That is longer than a worker waits for a processor
-on a busy machine, where another worker would have to wait as well.
+``_PATIENCE``, since the first worker may hang. On a busy machine any worker waits for a processor,
+so with a shorter limit a second one would be called in vain.
 """
 
 import asyncio

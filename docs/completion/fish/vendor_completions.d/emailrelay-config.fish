@@ -118,7 +118,7 @@ complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l domain
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l bounces -xka "yes no" -d 'Send a notice to the sender of each message that fails'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l bounces-per-hour -x -d 'The most notices to one address within an hour'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l postmaster -x -d 'The addresses that get a copy of notices that fail themselves, and the notices to senders that only this host knows'
-complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l keep-failed -x -d 'The time for which a failed message stays in the store after its sender was notified (30 days)'
+complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l keep-failed -x -d 'The time for which a failed message stays in the store after its sender was notified, or after it was found that the sender wants no notice (30 days)'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l client-interface -x -d 'The local address to connect from'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l store -x -d 'The URL of a store'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'

@@ -102,7 +102,7 @@ complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l domain -x -d 
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l bounces -xka "yes no" -d 'Send a notice to the sender of each message that fails'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l bounces-per-hour -x -d 'The most notices to one address within an hour'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l postmaster -x -d 'The addresses that get a copy of notices that fail themselves, and the notices to senders that only this host knows'
-complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l keep-failed -x -d 'The time for which a failed message stays in the store after its sender was notified (30 days)'
+complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l keep-failed -x -d 'The time for which a failed message stays in the store after its sender was notified, or after it was found that the sender wants no notice (30 days)'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l client-interface -x -d 'The local address to connect from'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'

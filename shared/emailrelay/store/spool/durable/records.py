@@ -23,7 +23,7 @@ _TAKEN, _NOTED, _GONE = 1, 2, 3
 
 
 class Taken(NamedTuple):
-    """A message was accepted: its whole envelope file and its content."""
+    """A message was accepted, or changed by filters: its whole envelope file and its content."""
 
     id: QueueId
     stage: Stage

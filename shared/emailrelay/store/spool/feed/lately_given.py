@@ -3,7 +3,7 @@
 from emailrelay.queue_id import QueueId
 
 REST = 2.0
-"""Seconds in which a message that was handed out need not be tried again. Its process may die."""
+"""Seconds for which a scan leaves out a message that was handed out; its process may have died."""
 
 
 class LatelyGiven:
