@@ -91,8 +91,10 @@ class Bench:
         return found[0] if found else None
 
     async def content(self, message: QueueId, stage: Stage) -> bytes:
-        claim = await self.store.claim(stage, message, due_only=False)
-        assert claim is not None
+        async with asyncio.timeout(DEADLINE):
+            # The worker lets go of a message just after it has its new stage.
+            while (claim := await self.store.claim(stage, message, due_only=False)) is None:  # noqa: ASYNC110 - no event of ours
+                await asyncio.sleep(0.01)
         async with claim:
             return b"".join([chunk async for chunk in claim.content()])
 
