@@ -3,12 +3,12 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.acceptance.relay import free_port
 from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
 from tests.service.forwarder_process import HANG, forwarder, history, ids, put
 
@@ -260,9 +260,7 @@ async def test_large_message_costs_little_memory(store: Store, spool: Path) -> N
 async def test_sink_of_others_gets_every_message(store: Store, spool: Path, tmp_path: Path) -> None:
     for _ in range(50):
         await put(store)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     dump = tmp_path / "dump"
     identity = ["-u", "root"] if os.geteuid() == 0 else []
     sink = await asyncio.create_subprocess_exec(
