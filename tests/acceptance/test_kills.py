@@ -111,7 +111,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(relay: Relay) -> None:
     relay.drained()
     assert_nothing_lost(relay, acknowledged, sink, forwarders_killed=ROUNDS)
     for service, _ in busy:
-        assert len(service.events("worker_died")) == ROUNDS
+        assert len(service.hear("worker_died", times=ROUNDS)) == ROUNDS
     relay.swept()
     assert relay.scraps() == []
 

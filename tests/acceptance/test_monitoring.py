@@ -221,16 +221,22 @@ def test_promtool_finds_no_fault_in_the_alerts(command: tuple[str, Path]) -> Non
 
 
 def test_the_counts_of_a_killed_worker_stay(host: Host) -> None:
-    host.relay.drained()
+    series = "emailrelay_messages_delivered_total"
+    deaths = 'emailrelay_worker_deaths_total{service="forwarder"}'
+
+    def all_counted() -> bool:
+        host.relay.drained()
+        return host.value(series) == len(host.sink.arrivals())
+
+    host.send(1)  # the tests before may have run in another process
+    until(all_counted, "the workers have counted")
     for pid in host.forwarder.workers():
         subprocess.run(["kill", "-9", str(pid)], check=True)
     host.forwarder.hear("worker_died", times=3)
     host.send(2)
-    host.relay.drained()
-    series, arrived = "emailrelay_messages_delivered_total", len(host.sink.arrivals())
-    assert arrived >= 3
-    until(lambda: host.value(series) == arrived, "the new workers count on")
-    assert host.value('emailrelay_worker_deaths_total{service="forwarder"}') >= 3
+    until(all_counted, "the new workers count on")
+    assert len(host.sink.arrivals()) >= 3
+    until(lambda: host.value(deaths) >= 3, "the deaths are counted")
 
 
 def test_a_monitor_that_is_killed_stops_no_mail(host: Host) -> None:

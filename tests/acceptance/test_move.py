@@ -20,7 +20,7 @@ KILLS = 8
 def database(tmp_path: Path) -> Iterator[str]:
     server = the_server()
     try:
-        yield server.url(server.database(tmp_path), lease="2")
+        yield server.url(server.database(tmp_path), lease="10")
     finally:
         drop_database(tmp_path)
 

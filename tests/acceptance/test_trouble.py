@@ -73,7 +73,9 @@ def test_an_unreadable_envelope_is_set_aside_and_all_others_go_on(relay: Relay) 
     ):
         name = f"emailrelay.1.2.{number}"
         (relay.spool / f"{name}.content").write_bytes(b"Subject: x\r\n\r\ny\r\n")
-        (relay.spool / f"{name}.envelope").write_bytes(damage)
+        # Whole at once: no line of the forwarder's is overwritten.
+        (relay.directory / "damaged").write_bytes(damage)
+        (relay.directory / "damaged").rename(relay.spool / f"{name}.envelope")
 
     acknowledged = Load(receiver.port, 50).run()
 

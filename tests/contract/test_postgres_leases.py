@@ -156,13 +156,15 @@ async def test_no_final_dot_after_the_lease_beside_one_of_a_later_claim(
 
 
 async def test_leases_are_renewed(database: PostgresOpener) -> None:
-    database.url = database.server.url(database.name, lease="1")
+    database.url = database.server.url(database.name, lease="6")
     async with database() as store:
         message = await put(store)
         async with await claimed(store, message) as claim:
             first = database.run("select lease_until from emailrelay.message")
             while database.run("select lease_until from emailrelay.message") == first:
                 assert not await can_claim(store, message)
+                await asyncio.sleep(0.1)
+            assert not await can_claim(store, message)
             await claim.settle(Done())
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from tests.acceptance.relay import until
@@ -178,6 +179,15 @@ def confirm(browser: Browser, page: Page) -> Page:
     return browser.post("/queue/change", page.hidden("/queue/change"))
 
 
+def result(browser: Browser, page: Page) -> str:
+    """Wait for the end of a change, which has a page of its own after a second; give the words."""
+    assert page.status == 303
+    where = page.headers["location"]
+    if where.startswith("/changes/"):
+        until(lambda: "It has ended." in browser.get(where).words, "the change ends")
+    return browser.get(where).words
+
+
 def states(opener: Opener) -> dict[QueueId, Stage]:
     async def read() -> dict[QueueId, Stage]:
         async with opener() as store:
@@ -189,20 +199,19 @@ def states(opener: Opener) -> dict[QueueId, Stage]:
 def test_one_message_is_held_released_and_retried_at_once(changed: Filled) -> None:
     console, opener, messages = changed
     browser, (message, *_) = console.browser("ann"), messages["deferred"]
-    assert (
-        act(browser, "hold", [message], back="/queue?page=1").headers["location"] == "/queue?page=1"
-    )
-    assert "Held: 1 message." in browser.get("/queue").words
+    done = act(browser, "hold", [message], back="/queue?page=1")
+    assert unquote(done.headers["location"]).endswith("/queue?page=1")
+    assert "Held: 1 message." in result(browser, done)
     assert states(opener)[message] is Stage.HELD
     assert shown(browser.get("/queue?state=held")) == [message, *messages["held"]]
-    assert act(browser, "release", [message]).status == 303
+    assert "Released: 1 message." in result(browser, act(browser, "release", [message]))
     assert states(opener)[message] is Stage.READY
-    assert act(browser, "retry", messages["failed"]).status == 303
+    result(browser, act(browser, "retry", messages["failed"]))
     assert states(opener)[messages["failed"][0]] is Stage.READY
-    assert act(browser, "flush", messages["deferred"][1:2]).status == 303
-    done = [(each["user"], each["action"], each["id"]) for each in console.events("console_action")]
-    assert done[:2] == [("ann", "hold", message), ("ann", "release", message)]
-    assert len(done) == 4
+    result(browser, act(browser, "flush", messages["deferred"][1:2]))
+    told = [(each["user"], each["action"], each["id"]) for each in console.events("console_action")]
+    assert told[:2] == [("ann", "hold", message), ("ann", "release", message)]
+    assert len(told) == 4
 
 
 def test_a_selection_is_deleted_after_a_confirmation(changed: Filled) -> None:
@@ -211,13 +220,11 @@ def test_a_selection_is_deleted_after_a_confirmation(changed: Filled) -> None:
     asked = act(browser, "delete", chosen)
     assert "Delete 3 messages for good?" in asked.words
     assert len(states(opener)) == 64
-    assert confirm(browser, asked).status == 303
-    assert "Deleted: 3 messages." in browser.get("/queue").words
+    assert "Deleted: 3 messages." in result(browser, confirm(browser, asked))
     assert not set(chosen) & states(opener).keys()
     # A second time, they have gone.
     assert "no message to which this applies" in act(browser, "delete", chosen).words
-    assert confirm(browser, asked).status == 303
-    assert "Deleted: 0 messages; 3 had left" in browser.get("/queue").words
+    assert "Deleted: 0 messages; 3 had left" in result(browser, confirm(browser, asked))
 
 
 def test_all_that_match_are_changed_but_not_mail_that_came_after_the_count(
@@ -235,7 +242,7 @@ def test_all_that_match_are_changed_but_not_mail_that_came_after_the_count(
 
     late = asyncio.run(another())
     assert len(states(opener)) == 65
-    confirm(browser, asked)
+    result(browser, confirm(browser, asked))
     found = states(opener)
     assert {found[each] for each in messages["deferred"]} == {Stage.FAILED}
     assert found[late] is Stage.READY
@@ -248,7 +255,7 @@ def test_an_action_leaves_out_states_that_it_does_not_apply_to(changed: Filled) 
     browser = console.browser("ann")
     asked = act(browser, "release", all="yes")
     assert "Release 1 message?" in asked.words
-    confirm(browser, asked)
+    result(browser, confirm(browser, asked))
     assert states(opener)[messages["held"][0]] is Stage.READY
     assert act(browser, "release", all="yes", state="failed").status == 400
     assert act(browser, "release").status == 400
@@ -268,5 +275,5 @@ def test_a_message_that_is_delivered_meanwhile_is_not_changed(changed: Filled) -
                 await claim.settle(Done(), OK)
 
     asyncio.run(deliver())
-    act(browser, "hold", [message])
-    assert "Held: 0 messages; 1 had left" in browser.get("/queue").words
+    done = act(browser, "hold", [message])
+    assert "Held: 0 messages; 1 had left" in result(browser, done)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
+from tests.acceptance.relay import free_port
 from tests.service.submitting import MESSAGE, command
-from tests.service.test_submit import Receiver, free_port
+from tests.service.test_submit import Receiver
 
 IN_OWN_ETC = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
 SERVICES = ("emailrelay_receiver", "emailrelay_filterd", "emailrelay_forwarder")

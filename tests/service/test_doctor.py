@@ -16,11 +16,6 @@ from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
@@ -55,8 +50,8 @@ class Examined:
 
 async def examine(capsys: pytest.CaptureFixture[str], *arguments: str) -> Examined:
     """Run the command in a thread: it has a loop of its own."""
-    options = ["--json", "--domain=us.test", "--connection-timeout=2", "--prompt-timeout=1"]
-    status = await asyncio.to_thread(main, [*arguments, *options])
+    options = ["--json", "--domain=us.test"]
+    status = await asyncio.to_thread(main, [*options, *arguments])
     return Examined(status, capsys.readouterr().out)
 
 
@@ -197,9 +192,12 @@ async def test_port_without_a_listener_is_a_problem(capsys: pytest.CaptureFixtur
     assert "no server listens there" in found.problem["remedy"]
 
 
-async def test_silent_server_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_silent_server_is_a_problem(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
     async with SmtpPeer({"greeting": Hang()}) as peer:
-        found = await examine(capsys, peer.address)
+        found = await examine(capsys, peer.address, "--prompt-timeout=1")
     assert found.status == 1
     assert found.problem["step"] == "the greeting"
 

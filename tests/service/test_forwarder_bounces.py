@@ -186,6 +186,8 @@ async def test_forwarders_and_notifiers_on_one_spool_tell_each_sender_once(
     ):
         beside = await asyncio.create_subprocess_exec(*notify, stdout=DEVNULL)
         assert await beside.wait() == 0
+        # Before the first notices, there are only so many messages, too.
+        await peer.until(messages=40)
         await settled(store, 40)
         for each in (one, two):
             # The notifier may have told all before they hear signals.

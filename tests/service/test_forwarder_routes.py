@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.fakes.smtp_peer import Act, Close, Say, SmtpPeer, Wait
-from tests.service.forwarding import HASTY, Office
+from tests.service.forwarding import Office
 from tests.service.test_forwarder_awaited import heard
 from tests.service.test_forwarder_smarthost import closed_port, working
 
@@ -199,7 +199,7 @@ async def test_content_that_a_server_has_had_goes_to_no_other_server_at_once(ste
 
 async def test_mail_waits_when_no_server_can_be_used() -> None:
     dead = tuple(f"127.0.0.1:{closed_port()}" for _ in range(2))
-    office = Office("unused", HASTY, routes=Routes(default=Route(name="r", smarthosts=dead)))
+    office = Office("unused", routes=Routes(default=Route(name="r", smarthosts=dead)))
     assert isinstance(await office.send(), Defer)
     assert isinstance(await office.send(), Defer)
     assert len(office.events(Deferred)) == 1

@@ -315,8 +315,8 @@ async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
 
 async def test_slow_server_is_waited_for_as_long_as_it_takes_something() -> None:
     # Longer than the limit in all, but never without progress for so long.
-    settings = SessionSettings(reply=0.3, verdict=20, domain="us.test")
-    async with SmtpPeer({"CONTENT": Read(1_000_000, 0.1)}) as peer:
+    settings = SessionSettings(reply=1.5, verdict=20, domain="us.test")
+    async with SmtpPeer({"CONTENT": Read(1_000_000, 0.2)}) as peer:
         office = Office(peer.address, settings)
         message = await office.put(content=b"x" * 20_000_000)
         assert isinstance(await office.forward(message), Done)
@@ -327,8 +327,8 @@ async def test_slow_server_is_waited_for_as_long_as_it_takes_something() -> None
 @pytest.mark.linux
 async def test_verdict_is_waited_for_while_the_server_still_takes_the_content() -> None:
     # All of it is with the kernel at once; the server needs longer than the limit to take it.
-    settings = SessionSettings(reply=10, verdict=0.4, domain="us.test")
-    async with SmtpPeer({"CONTENT": Read(32768, 0.03)}, buffer=32768) as peer:
+    settings = SessionSettings(reply=10, verdict=1.5, domain="us.test")
+    async with SmtpPeer({"CONTENT": Read(32768, 0.06)}, buffer=32768) as peer:
         office = Office(peer.address, settings)
         message = await office.put(content=b"x" * 1_000_000)
         assert isinstance(await office.forward(message), Done)

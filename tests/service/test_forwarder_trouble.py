@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import socket
+from dataclasses import replace
 
 import pytest
 from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
-from tests.service.forwarding import CONTENT, HASTY, Office
+from tests.service.forwarding import CONTENT, HASTY, PATIENT, Office
 
 from emailrelay.events.service import InternalError
 from emailrelay.events.store import PossibleDuplicate
@@ -33,7 +34,7 @@ async def test_trouble_at_each_step(step: str, trouble: str) -> None:
     # At CONTENT more than the kernel takes without the peer: else the trouble would answer the dot.
     content = b"x" * 30_000_000 if step == "CONTENT" else CONTENT
     async with SmtpPeer({step: act}) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address, HASTY if trouble == "hang" else PATIENT)
         message = await office.put(content=content)
         settlement = await office.forward(message)
         await office.forwarding.close()
@@ -99,7 +100,7 @@ async def test_broken_protocol_is_never_taken_for_an_answer(
     script: dict[str, Act], said: str
 ) -> None:
     async with SmtpPeer(script) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address)
         settlement = await office.send()
         await office.forwarding.close()
     assert isinstance(settlement, Defer)
@@ -134,7 +135,7 @@ async def test_acceptance_counts_when_the_server_goes_down_right_after() -> None
 @pytest.mark.parametrize("trouble", ["close", "hang"])
 async def test_no_answer_to_the_dot_is_told_as_possible_duplicate(trouble: str) -> None:
     async with SmtpPeer({"DOT": TROUBLES[trouble]}) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address, replace(PATIENT, verdict=0.3))
         message = await office.put()
         assert isinstance(await office.forward(message), Defer)
     assert [event.id for event in office.events(PossibleDuplicate)] == [message]
@@ -177,7 +178,7 @@ async def test_servers_words_amid_the_content_are_kept() -> None:
 
 async def test_late_reply_is_never_taken_for_one_to_the_next_message() -> None:
     async with SmtpPeer({"MAIL": [Hang()]}) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address, replace(PATIENT, reply=2.0))
         assert isinstance(await office.send(), Defer)
         assert isinstance(await office.send(), Done)
     assert peer.connections == 2

@@ -1,7 +1,7 @@
 """The events of real sessions and deliveries name the mail that they are about."""
 
 from tests.fakes.smtp_peer import SmtpPeer
-from tests.service.forwarding import HASTY, Office
+from tests.service.forwarding import Office
 from tests.service.receiving import receiving, send_mail, settings
 
 from emailrelay.events.delivery import Deferred, Delivered, Failed, RecipientsRefused
@@ -61,7 +61,7 @@ async def test_refusal_without_a_transaction_names_no_mail() -> None:
 async def test_each_recipient_is_named_where_its_delivery_ends() -> None:
     replies = ["250 2.1.5 ok", "550 5.1.1 no such user", "451 4.2.0 later"]
     async with SmtpPeer({"RCPT": replies}) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address)
         message = await office.put("a@y.test", "b@y.test", "c@y.test")
         await office.forward(message)
         await office.forwarding.close()

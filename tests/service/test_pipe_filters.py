@@ -40,9 +40,9 @@ def said(spoken: Spoken) -> str:
 
 
 def ended(pid: int) -> bool:
-    """Tell if a process has ended; a zombie has no command line."""
+    """Tell if a process has ended, and so has closed its pipes: its command line goes before."""
     try:
-        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
 

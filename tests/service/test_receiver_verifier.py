@@ -94,12 +94,12 @@ async def test_a_program_gets_the_client_as_arguments_without_a_shell(tmp_path: 
 
 
 async def test_a_program_that_is_missing_or_slow_makes_clients_come_again(tmp_path: Path) -> None:
-    for path, reason in (
-        (tmp_path / "none", "cannot be run"),
-        (program(tmp_path, "sleep 100"), "longer than 0.2 s"),
+    for path, seconds, reason in (
+        (tmp_path / "none", HANG, "cannot be run"),
+        (program(tmp_path, "sleep 100"), 0.2, "longer than 0.2 s"),
     ):
-        slow = settings(path, filter_timeout=0.2)
-        async with receiving(slow) as running, running.client() as peer:
+        limited = settings(path, filter_timeout=seconds)
+        async with receiving(limited) as running, running.client() as peer:
             await peer.reply()
             assert (await to_rcpt(peer)).startswith("451 4.4.3")
             assert reason in str(await running.until(VerifierTrouble))

@@ -113,14 +113,15 @@ def stack_says_sleep(little: Little) -> bool:
 def test_a_supervisor_names_the_worker_that_is_stuck_and_stops_answering(
     start: Start, manager: Manager
 ) -> None:
-    little = start("2", "sticking", env=manager.environment(2))
+    # Half of the time must be more than a slow machine lets the other worker wait.
+    little = start("2", "sticking", env=manager.environment(6))
     first, _ = little.workers(2)
     manager.until("WATCHDOG=1")
     os.kill(first, signal.SIGUSR1)
     (told,) = little.hear("unresponsive")
     assert told[1:3] == ["little", str(first)]
     manager.forget()
-    manager.socket.settimeout(1.5)
+    manager.socket.settimeout(4)
     with pytest.raises(TimeoutError):
         manager.socket.recv(4096)
     os.kill(first, signal.SIGKILL)

@@ -1,7 +1,6 @@
 """emailrelay-submit as a process, as programs on this host run it."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from tests.acceptance.relay import free_port
 from tests.service.submitting import MESSAGE, submit
 
 DRIVER = Path(__file__).parent.parent / "fakes" / "dying_command.py"
@@ -19,13 +19,6 @@ NO_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nob
 def only(spool: Path, pattern: str) -> str:
     (path,) = spool.glob(f"emailrelay.*.{pattern}")
     return path.read_bytes().decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_message_is_in_the_spool_when_the_command_ends(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Bench:
     events: list[Event]
     schedule: Schedule = field(default_factory=lambda: Schedule(spread=0.0))
     timeout: float = DEADLINE
+    drain: float = 0.3
+    """The seconds that running chains have at the stop."""
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     def report(self, event: Event) -> None:
@@ -66,7 +68,7 @@ class Bench:
                 schedule=self.schedule,
                 report=LogThrottle(self.report, time.monotonic, lambda _seconds, _act: None),
                 jobs=jobs,
-                drain=0.3,
+                drain=self.drain,
             )
             running = asyncio.create_task(worker.run(stop))
             try:
@@ -89,8 +91,10 @@ class Bench:
         return found[0] if found else None
 
     async def content(self, message: QueueId, stage: Stage) -> bytes:
-        claim = await self.store.claim(stage, message, due_only=False)
-        assert claim is not None
+        async with asyncio.timeout(DEADLINE):
+            # The worker lets go of a message just after it has its new stage.
+            while (claim := await self.store.claim(stage, message, due_only=False)) is None:  # noqa: ASYNC110 - no event of ours
+                await asyncio.sleep(0.01)
         async with claim:
             return b"".join([chunk async for chunk in claim.content()])
 
@@ -98,6 +102,14 @@ class Bench:
         """Wait until the chain has been run on a message and its settlement recorded."""
         async with asyncio.timeout(DEADLINE):
             while not await self._attempts(message):  # noqa: ASYNC110 - trouble is told once only
+                await asyncio.sleep(0.01)
+
+    async def tried_or_passed(self, message: QueueId) -> None:
+        """Wait until the chain has been run on a message."""
+        async with asyncio.timeout(4 * self.timeout + DEADLINE):
+            while await self.stage(message) is Stage.UNFILTERED and not await self._attempts(  # noqa: ASYNC110 - as above
+                message
+            ):
                 await asyncio.sleep(0.01)
 
     async def _attempts(self, message: QueueId) -> int:
