@@ -108,8 +108,8 @@ class Looks:
 async def test_batch_waits_in_the_loop_while_another_process_writes(
     log: Log, other: BinaryIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    syncer, in_thread = Syncer(log), list[int]()
-    monkeypatch.setattr(log, "write", lambda batch: in_thread.append(len(batch)))
+    syncer, in_thread = Syncer(log), list[Sequence[Record]]()
+    monkeypatch.setattr(log, "write", in_thread.append)
     looks = Looks(log, monkeypatch, {2: other.close})
     first = asyncio.ensure_future(syncer.log(lambda: gone(1)))
     await asyncio.sleep(0)  # it is a job
