@@ -5,17 +5,18 @@ import errno
 import fcntl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable import segment
-from emailrelay.store.spool.durable.log import Log
-from emailrelay.store.spool.durable.records import Gone
+from emailrelay.store.spool.durable.log import Log, Written
+from emailrelay.store.spool.durable.records import Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.durable.syncer import Syncer
 
@@ -26,6 +27,14 @@ def make_log(tmp_path: Path) -> Iterator[Log]:
     log.begin()
     yield log
     log.close()
+
+
+@pytest.fixture(name="other")
+def lock_the_log(log: Log) -> Iterator[BinaryIO]:
+    """Give a file that has the log's lock, as another process would, until it is closed."""
+    with Path(log.directory.path, "tail").open("rb") as tail:
+        fcntl.flock(tail, fcntl.LOCK_EX)
+        yield tail
 
 
 def gone(number: int) -> Gone:
@@ -77,6 +86,56 @@ def test_loop_does_not_wait_for_another_process(log: Log) -> None:
     assert written is not None
     written.shown()
     assert found(log) == [gone(2).id]
+
+
+class Looks:
+    """The looks of the loop for the log's lock, and what happens after some of them."""
+
+    def __init__(
+        self, log: Log, patch: pytest.MonkeyPatch, after: dict[int, Callable[[], None]]
+    ) -> None:
+        self.made, self._after, self._write = 0, after, log.write_now
+        patch.setattr(log, "write_now", self._look)
+
+    def _look(self, batch: Sequence[Record]) -> Written | None:
+        written = self._write(batch)
+        self.made += 1
+        if self.made in self._after:
+            self._after[self.made]()
+        return written
+
+
+async def test_batch_waits_in_the_loop_while_another_process_writes(
+    log: Log, other: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncer, in_thread = Syncer(log), list[Sequence[Record]]()
+    monkeypatch.setattr(log, "write", in_thread.append)
+    looks = Looks(log, monkeypatch, {2: other.close})
+    first = asyncio.ensure_future(syncer.log(lambda: gone(1)))
+    await asyncio.sleep(0)  # it is a job
+    await asyncio.sleep(0)  # the first look
+    second = asyncio.ensure_future(syncer.log(lambda: gone(2)))
+    await asyncio.gather(first, second)
+    assert looks.made == 4, "two were in vain"
+    assert not in_thread
+    await syncer.close()
+    assert found(log) == [gone(1).id, gone(2).id]
+
+
+async def test_thread_writes_what_the_loop_could_not(
+    log: Log, other: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncer, began, ended = Syncer(log), asyncio.Event(), asyncio.Event()
+    looks = Looks(log, monkeypatch, {1: began.set, 10: ended.set})
+    first = asyncio.ensure_future(syncer.log(lambda: gone(1)))
+    await began.wait()
+    second = asyncio.ensure_future(syncer.log(lambda: gone(2)))  # waits for the first
+    ending = asyncio.ensure_future(syncer.close())
+    await ended.wait()  # five looks for each
+    other.close()
+    await asyncio.gather(first, second, ending)
+    assert looks.made == 10
+    assert found(log) == [gone(1).id, gone(2).id]
 
 
 def test_loop_does_not_lay_out_a_segment(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,10 @@ class _Process:
             await waits.wait(self._answer, until)
         finally:
             self._answer = None
-        return await self._taken()
+        answer = self._taken()
+        if answer is None:
+            raise NoPipeAnswer(await self._end_in_words())
+        return answer
 
     def stop_listening(self) -> None:
         """Watch its output no more, before it is closed or until the next message."""
@@ -115,7 +118,8 @@ class _Process:
             return bool(self._said) or self._popen.poll() is not None
         return True
 
-    async def _taken(self) -> bytes:
+    def _taken(self) -> bytes | None:
+        """Take the line that it has said; None: it has ended, or closed its output."""
         end = self._said.find(b"\n")
         if end >= 0:
             line = bytes(self._said[:end])
@@ -124,7 +128,7 @@ class _Process:
             return line
         if len(self._said) > _LONGEST:
             raise NoPipeAnswer("its answer is an endless line")
-        raise NoPipeAnswer(await self._end_in_words())
+        return None
 
     def _listen(self) -> None:
         if self._answer is None or self._answer.done():
@@ -217,12 +221,24 @@ class Pipes:
 
         """
         pool = self._pools[one]
-        while pool.idle:
+        while True:
+            process = pool.idle.pop() if pool.idle else await self._started(pool, one, until)
             try:
-                return await self._ask(pool, one, pool.idle.pop(), line, until)
+                answer = await process.ask(line, self._waits, until)
             except _Idle:
+                self._end(process, gently=True)
                 continue
-        return await self._ask(pool, one, await self._started(pool, one, until), line, until)
+            except BaseException:
+                # A late answer would pass for the answer to the next message.
+                pool.failed(running_loop().time())
+                self._end(process, gently=False)
+                raise
+            pool.answered()
+            if process.era == self._era and process.served != one.messages:
+                pool.idle.append(process)
+            else:
+                self._end(process, gently=True)
+            return answer
 
     def renew(self) -> None:
         """Replace all processes, each when it has no message: files that they use may differ."""
@@ -237,26 +253,6 @@ class Pipes:
         self.renew()
         if self._endings:
             await asyncio.wait(self._endings)
-
-    async def _ask(
-        self, pool: _Pool, one: PipeFilter, process: _Process, line: bytes, until: float
-    ) -> bytes:
-        try:
-            answer = await process.ask(line, self._waits, until)
-        except _Idle:
-            self._end(process, gently=True)
-            raise
-        except BaseException:
-            # A late answer would pass for the answer to the next message.
-            pool.failed(asyncio.get_running_loop().time())
-            self._end(process, gently=False)
-            raise
-        pool.answered()
-        if process.era == self._era and process.served != one.messages:
-            pool.idle.append(process)
-        else:
-            self._end(process, gently=True)
-        return answer
 
     async def _started(self, pool: _Pool, one: PipeFilter, until: float) -> _Process:
         loop = asyncio.get_running_loop()

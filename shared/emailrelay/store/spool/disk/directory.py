@@ -257,7 +257,8 @@ class Directory:
 
     def __del__(self) -> None:
         """Close a descriptor that is no longer in use, as files do."""
-        self.close()
+        if self._descriptor >= 0:
+            self.close()
 
     def close(self) -> None:
         """Close the descriptor; the next use opens it again."""
