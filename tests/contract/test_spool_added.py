@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
@@ -19,6 +19,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable import durability
+from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
 from emailrelay.store.spool.message import added_messages
 from emailrelay.store.spool.message.draft import SpoolDraft
@@ -112,7 +113,7 @@ async def test_they_are_added_once_if_the_settlement_is_impossible(
 
 
 async def _not_recorded(*_: object) -> None:
-    raise durability.NotRecorded(errno.ENOSPC, "no room")
+    raise NotRecorded(errno.ENOSPC, "no room")
 
 
 @pytest.mark.parametrize("error", [io_error, asyncio.CancelledError])
@@ -187,19 +188,21 @@ async def test_cancelled_call_adds_nothing(
     async with spool() as store:
         message = await put(store, BODY, Stage.UNFILTERED)
         for way in WAYS:
-            commit = way.commit
-
-            async def cancelled(
-                *job: object, commit: Callable[..., asyncio.Future[None]] = commit, **more: object
-            ) -> None:
-                await commit(*job, **more)
-                raise asyncio.CancelledError
-
-            monkeypatch.setattr(way, "commit", cancelled)
+            monkeypatch.setattr(way, "commit", _cancelled_after(way.commit))
         with pytest.raises(asyncio.CancelledError):
             await filter_and_add(store, message)
         assert list(await stages(store)) == [message]
         assert drafts(spool) == []
+
+
+def _cancelled_after(commit: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Return a commit whose caller is cancelled when it has ended."""
+
+    async def cancelled(*job: object, **more: object) -> None:
+        await commit(*job, **more)
+        raise asyncio.CancelledError
+
+    return cancelled
 
 
 def _fail_once(patch: pytest.MonkeyPatch, name: str) -> None:
