@@ -6,22 +6,26 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from tests.contract.conftest import LoggedSpoolOpener
+from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
 from tests.contract.mail import (
+    ANN,
     BOB,
     ENVELOPE,
+    LATER,
     NEVER,
+    OK,
+    attempt,
     can_claim,
     claimed,
     content_of,
     put,
     stages,
 )
-from tests.contract.played_cut import BODY, cut, everything, nothing
+from tests.contract.played_cut import BODY, cut, everything, nothing, put_log
 
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
-from emailrelay.settlement import Fail, Pass
+from emailrelay.settlement import Defer, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.spool.disk import files
@@ -29,6 +33,7 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
 from emailrelay.store.spool.durable.syncer import Syncer
+from emailrelay.store.spool.message import adoption
 
 Filtering: TypeAlias = Callable[[Store, QueueId], Awaitable[None]]
 FILTERED = b"Subject: filtered\r\n\r\n"
@@ -82,6 +87,30 @@ async def killed_at(
         with pytest.raises(StoreError):
             await filtering(store, message)
     return message
+
+
+def be_another_user(spool: SpoolOpener, message: QueueId, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process neither read nor remove the result that filters have left."""
+    result = spool.directory / ".work" / f"{message}.adopt"
+    opened = Directory.fileno
+
+    def refused(at: Directory) -> int:
+        if at.path == str(result):
+            raise PermissionError(errno.EPERM, "belongs to another user", at.path)
+        return opened(at)
+
+    monkeypatch.setattr(files, "remove_tree", _keep)
+    monkeypatch.setattr(Directory, "fileno", refused)
+
+
+async def opened_by_another_user(
+    spool: SpoolOpener, message: QueueId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have the receiver, which runs as another user than filterd, replay the log."""
+    with monkeypatch.context() as other:
+        be_another_user(spool, message, other)
+        async with spool():
+            pass
 
 
 @pytest.mark.parametrize("filtering", [filter_in_memory, filter_in_files])
@@ -188,21 +217,107 @@ async def test_process_of_another_user_finishes_it_without_its_files(
     async with logged_spool() as store:
         message = await killed_at(".content", store, filter_in_memory, monkeypatch)
         after = cut(logged_spool, everything)
-    result = after.directory / ".work" / f"{message}.adopt"
-
-    opened = Directory.fileno
-
-    def refused(at: Directory) -> int:
-        if at.path == str(result):
-            raise PermissionError(errno.EPERM, "belongs to another user", at.path)
-        return opened(at)
-
     with monkeypatch.context() as other:
-        other.setattr(files, "remove_tree", _keep)
-        other.setattr(Directory, "fileno", refused)
+        be_another_user(after, message, other)
         async with after() as store, await claimed(store, message) as claim:
             assert await content_of(claim) == FILTERED
     assert not any("adoption" in str(report) for report in after.reports)
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_torn_files_of_another_user_never_become_the_message(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, *, owns: bool
+) -> None:
+    """The directory of copies belongs to a group, unless its sticky bit is set (not ``owns``)."""
+    async with logged_spool() as store:
+        message = await killed_at(".content", store, filter_in_memory, monkeypatch)
+        after = cut(logged_spool, everything)
+    result = after.directory / ".work" / f"{message}.adopt"
+    for path in result.iterdir():
+        path.write_bytes(b"")
+    with monkeypatch.context() as other:
+        be_another_user(after, message, other)
+        if not owns:
+            stop_at(".void", other)
+        async with after():
+            pass
+    assert any(str(result) in str(report) for report in after.reports) is not owns
+    if not owns:
+        return
+    back = after.directory / f"emailrelay.{message}.envelope"
+    async with after() as store:
+        back.rename(back.with_suffix(".envelope.filter"))  # by hand
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            assert await content_of(claim) == FILTERED
+    assert list((after.directory / ".work").iterdir()) == []
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_large_result_that_follows_a_recorded_one_is_adopted(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, *, owns: bool
+) -> None:
+    """The log has a result that no file shows; behind it, the message has failed, for a time."""
+    async with logged_spool() as store:
+        message = await killed_at(".adopt", store, filter_in_memory, monkeypatch)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            await claim.settle(Fail(NEVER))
+        assert await store.retry(message)
+        with monkeypatch.context() as patch:
+            stop_at(".content", patch)
+            with pytest.raises(StoreError):
+                await filter_into_much(store, message)
+        after = cut(logged_spool, everything)
+    if not owns:
+        await opened_by_another_user(after, message, monkeypatch)
+    async with after() as store:
+        assert not await can_claim(store, message, Stage.UNFILTERED)  # it completes the adoption
+        async with await claimed(store, message) as claim:
+            assert await content_of(claim) == MUCH
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_torn_result_is_not_used_if_the_log_has_forgotten_what_was_accepted(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, *, owns: bool
+) -> None:
+    """The message was accepted as files, and held before another filterd could adopt it."""
+    async with logged_spool() as store:
+        async with SpoolOpener(logged_spool.directory.parent)() as other:
+            message = await put(other, BODY, Stage.UNFILTERED)
+        with monkeypatch.context() as patch:
+            patch.setattr(adoption, "_move_into_place", _fail_to_move)
+            with pytest.raises(StoreError):
+                await filter_in_memory(store, message)
+        assert await store.hold(message)
+        after = cut(logged_spool, everything)
+    for path in after.directory.glob(f".work/{message}.adopt/*"):
+        path.write_bytes(b"")
+    if not owns:
+        await opened_by_another_user(after, message, monkeypatch)
+    async with after() as store:
+        assert await store.retry(message)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            assert await content_of(claim) == BODY
+
+
+async def test_large_result_is_the_message_if_its_envelope_has_lost_its_name(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_spool() as store:
+        message = await killed_at(".content", store, filter_into_much, monkeypatch)
+        after = cut(logged_spool, everything)
+        assert not await can_claim(store, message, Stage.UNFILTERED)  # it completes the adoption
+        async with await claimed(store, message) as claim:
+            now = claim.history.accepted_at or 0.0
+            await claim.settle(Defer(attempt(now, next_attempt=now, ann=OK, bob=LATER)))
+        put_log(cut(logged_spool), after)
+    (after.directory / f"emailrelay.{message}.envelope.filter").unlink()
+    for _ in range(2):  # the second time without a log
+        async with after() as store:
+            assert await stages(store) == {message: Stage.READY}
+            async with await claimed(store, message) as claim:
+                assert await content_of(claim) == MUCH
+                assert claim.history.delivered == {ANN: OK}
+        assert list((after.directory / ".work").iterdir()) == []
 
 
 @pytest.mark.parametrize("kept", [nothing, everything])
@@ -270,6 +385,10 @@ async def test_result_whose_sync_fails_changes_nothing(
 
 def _fail(_descriptor: int) -> None:
     raise OSError(errno.EIO, "the disk fails")
+
+
+def _fail_to_move(*_: object, **__: object) -> None:
+    raise Stopped
 
 
 def _keep(_at: Location) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import SpoolOpener
-from tests.contract.mail import ENVELOPE, put, stages
+from tests.contract.mail import ENVELOPE, claimed, put, stages
 
 from emailrelay.ack import Ack
 from emailrelay.events.store import Recovered
 from emailrelay.stage import Stage
+from emailrelay.store.spool.message.spool import open_spool
+from emailrelay.store.spool.opening.recovery import Recovery
 
 
 @contextmanager
@@ -106,3 +108,20 @@ async def test_content_stays_whose_envelope_is_yet_to_follow(spool: SpoolOpener)
         fcntl.flock(held, fcntl.LOCK_EX)
         async with spool(_in_an_hour):
             assert content.exists()
+
+
+async def test_adoption_whose_directory_is_left_is_ended_by_a_later_sweep(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        opened = open_spool(spool.directory, spool.reports.append, time.time)
+        left = spool.directory / ".work" / f"{message}.adopt"
+        left.mkdir(mode=0o700)
+        async with await claimed(store, message):  # a forwarder works on it
+            Recovery(opened).sweep()
+            assert left.exists()
+        Recovery(opened).sweep()
+        assert not left.exists()
+        opened.announcer.close()
+        opened.close()

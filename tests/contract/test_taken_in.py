@@ -76,7 +76,7 @@ async def test_message_stays_when_one_beside_its_copy_cannot_be_taken_in(
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             add_pair(await claim.work_copy("new"), "split-1", b"other recipients", ".filter")
             with monkeypatch.context() as patch:
-                patch.setattr(SpoolDraft, "commit", full)
+                patch.setattr(SpoolDraft, "secure", full)
                 patch.setattr(PostgresDraft, "commit", full)
                 with pytest.raises(StoreError):
                     await claim.settle(settlement)

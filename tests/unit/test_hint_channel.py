@@ -75,3 +75,19 @@ async def test_worker_with_free_tasks_calls_another_if_it_uses_a_processor_all_t
     for task in receiving:
         task.cancel()
     await asyncio.wait(receiving)
+
+
+async def test_hint_that_finds_no_room_when_it_is_given_back_is_told(
+    channel: HintChannel,
+) -> None:
+    lost = list[QueueId]()
+    channel.no_room = lost.append
+    receiving = asyncio.create_task(channel.receive())
+    await asyncio.sleep(0)
+    await _send(channel, 1)
+    channel._read()
+    for _ in range(2):
+        await _send(channel, hint_channel.TOGETHER)
+    receiving.cancel()
+    await asyncio.wait((receiving,))
+    assert lost == ["1.1.0"]

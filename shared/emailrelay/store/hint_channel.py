@@ -21,7 +21,7 @@ import struct
 import termios
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from emailrelay import linux
@@ -73,6 +73,8 @@ class HintChannel:
         linux.limit_pipe(self._writing, _PIPE)
         self._waiting: deque[asyncio.Future[Hint]] = deque()
         """The tasks of this process that wait for a hint."""
+        self.no_room: Callable[[QueueId], None] = _leave_to_scans
+        """Called with a message that is given back while the channel is full."""
         self._stands_by = False
         self._reads = True
         """False: this worker waits until it is called."""
@@ -198,8 +200,11 @@ class HintChannel:
         self._give_back(hint)  # tasks were cancelled at the same time
 
     def _give_back(self, hint: Hint) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is lost, and a scan finds the message
+        try:
             os.write(self._writing, _record(hint))
+        except BlockingIOError:
+            self.no_room(hint.message)
+        else:
             self._call()
 
     def _rest(self) -> None:
@@ -213,6 +218,10 @@ class HintChannel:
             self._look.cancel()
         for descriptor in (self._reading, self._writing, self._called, self._calling):
             os.close(descriptor)
+
+
+def _leave_to_scans(_message: QueueId) -> None:
+    """Do nothing: a scan finds the message."""
 
 
 def _unread(reading: int) -> int:

@@ -46,6 +46,12 @@ class Change:
     end: MessageEnd | None = None
     """How it leaves the store."""
 
+    @property
+    def delivers(self) -> bool:
+        """True: it records a delivery."""
+        attempts = [entry for entry in self.entries if isinstance(entry, Attempt)]
+        return any(reply.accepted for each in attempts for reply in each.replies.values())
+
 
 def gone(end: MessageEnd, attempt: Attempt | None = None) -> Change:
     """Return the change by which a message leaves the store; ``attempt`` ended it, if any did."""

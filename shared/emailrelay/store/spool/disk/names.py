@@ -122,6 +122,11 @@ def new_envelope(message: QueueId) -> str:
     return f"{message}.new"
 
 
+def void_copy(message: QueueId) -> str:
+    """Return the name of a result that must not be adopted, until its owner removes it."""
+    return f"{message}.void"
+
+
 def adopted_copy(message: QueueId) -> str:
     """Return the name, under ``WORK``, of a filters' result that has become the message."""
     return f"{message}.adopt"

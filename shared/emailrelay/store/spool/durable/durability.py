@@ -18,7 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import file_octets
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.draft_files import DraftFiles
-from emailrelay.store.spool.durable.jobs import Finish, raise_error
+from emailrelay.store.spool.durable.jobs import Finish, NotRecorded, raise_error
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
 from emailrelay.store.spool.durable.records import Gone, Noted, Taken
 from emailrelay.store.spool.durable.syncer import Syncer
@@ -136,6 +136,11 @@ class Durability(ABC):
         ``name`` gives its directory, in the first of the ``places``, the name by which any process
         completes the adoption. ``show`` moves the files into the second. Both are called in the
         loop, each once at most and in this order. A cancelled caller cannot tell how far it came.
+
+        Raises:
+            NotRecorded: it will not be the message.
+            OSError: it may be, now or after a power cut.
+
         """
 
 
@@ -208,7 +213,10 @@ class FileDurability(Durability):
     ) -> None:
         """See ``Durability.adopt``."""
         above, root = places
-        await self._syncer.run((result.content, result.envelope), (result.directory,))
+        try:
+            await self._syncer.run((result.content, result.envelope), (result.directory,))
+        except OSError as error:
+            raise NotRecorded.because(error) from error
         name()
         await self._syncer.run((), (above,))
         show()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -13,6 +14,18 @@ _T = TypeVar("_T")
 
 Finish: TypeAlias = Callable[[OSError | None], None]
 """Called after the syncs, with the error if one has failed."""
+
+
+class NotRecorded(OSError):
+    """Nothing was written that could take effect later, not even after a power cut."""
+
+    @classmethod
+    def because(cls, error: OSError) -> "NotRecorded":
+        """Return it with the reason of another error."""
+        if isinstance(error, NotRecorded):
+            return error
+        reason = error.strerror or str(error)
+        return cls(error.errno or errno.EIO, reason, error.filename)
 
 
 def raise_error(error: OSError | None) -> None:

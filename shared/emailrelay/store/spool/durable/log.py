@@ -18,6 +18,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 from emailrelay.store.spool.durable import records, segment
+from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.durable.records import BLOCK, Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.durable.tail import LogPosition, Tail
@@ -34,7 +35,7 @@ _EARLIER = "an earlier sync of the log has failed"
 _TAIL, _FAILED = "tail", "sick"
 
 
-class LogGone(OSError):
+class LogGone(NotRecorded):
     """The log was removed or replaced: no process would find what is written to it."""
 
     def __init__(self, directory: str) -> None:

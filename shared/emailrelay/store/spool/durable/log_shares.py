@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from emailrelay.store.spool.durable import records
-from emailrelay.store.spool.durable.jobs import Job, JobOutcome, finish_jobs, resolve
+from emailrelay.store.spool.durable.jobs import Job, JobOutcome, NotRecorded, finish_jobs, resolve
 from emailrelay.store.spool.durable.log import LARGEST_BATCH, Written
 from emailrelay.store.spool.durable.records import Record
 
@@ -47,9 +47,11 @@ def shares_of(jobs: Sequence[Job]) -> Iterator[Share]:
         yield share
 
 
-def refusal(error: OSError | MemoryError) -> OSError:
-    """Return the error that a caller gets."""
-    return error if isinstance(error, OSError) else OSError(errno.ENOMEM, "no memory for the log")
+def refusal(error: OSError | MemoryError) -> NotRecorded:
+    """Return the error that a caller gets if its record was not written."""
+    if isinstance(error, OSError):
+        return NotRecorded.because(error)
+    return NotRecorded(errno.ENOMEM, "no memory for the log")
 
 
 def show(shares: Sequence[Share]) -> list[JobOutcome]:

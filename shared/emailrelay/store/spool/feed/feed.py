@@ -27,6 +27,12 @@ class SharedHints:
     def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
         """Read the hints of the pool's dispatcher."""
         self._spool, self._stage, self._hints = spool, stage, hints
+        hints.no_room = self._announce
+
+    def _announce(self, message: QueueId) -> None:
+        """Tell the dispatcher of a message by its socket, at once: this process may be ending."""
+        self._spool.announcer.announce(self._stage, message)
+        self._spool.announcer.send_gathered()
 
     async def open(self) -> None:
         """Do nothing: the dispatcher watches."""

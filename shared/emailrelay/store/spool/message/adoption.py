@@ -9,7 +9,6 @@ With the log, the record of the result commits it, and nothing else is synced (`
 
 import os
 import zlib
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability, Result
+from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.work_copy import (
@@ -62,10 +62,13 @@ class Replacement(NamedTuple):
 async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass, durability: Durability) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
     with ExitStack() as opened:
-        if files.status_of(copy.content).st_size <= _SMALL:
-            prepared = _prepare(locked, copy, passed, opened)
-        else:
-            prepared = await in_thread(_prepare, locked, copy, passed, opened)
+        try:
+            if files.status_of(copy.content).st_size <= _SMALL:
+                prepared = _prepare(locked, copy, passed, opened)
+            else:
+                prepared = await in_thread(_prepare, locked, copy, passed, opened)
+        except OSError as error:
+            raise NotRecorded.because(error) from error
         await _Adoption(locked, copy.at, prepared, opened).run(durability)
 
 
@@ -282,36 +285,66 @@ def is_done(spool: Spool, message: QueueId) -> bool:
     )
 
 
-def finish_noted(spool: Spool, message: QueueId, is_noted: Callable[[bytes], bool]) -> bool:
-    """Give a result's content its name after a replay of the log; True if there was a result.
+def is_left(spool: Spool, message: QueueId) -> bool:
+    """Tell if a dead process has left a result."""
+    return files.is_directory(spool.directories.work / names.adopted_copy(message))
 
-    Another process may have put the new envelope into the log before the names were synced.
-    ``is_noted`` tells that of the result's envelope; empty: it has its name already.
+
+def whole_result(spool: Spool, message: QueueId, current: bytes) -> bytes | None:
+    """Return the envelope of a result that was left; None if its files are torn.
+
+    ``current``: the message's, which the result's may have replaced already.
+
+    Raises:
+        PermissionError: the result is another user's.
+
     """
     at = spool.directories.work / names.adopted_copy(message)
-    if not files.is_directory(at):
-        return False
     adopted = at.directory.below(at.name, makes=False, private=True)
-    if not is_noted(files.read(adopted / _RESULT) or b""):
-        return False
+    envelope = files.read(adopted / _RESULT) or current
+    try:
+        history = journal_format.history(envelope_format.parse(envelope).tail)
+    except DamagedMessage:
+        return None
     content = adopted / names.content(message)
+    found = files.measured(content if files.exists(content) else spool.content(message))
+    return envelope if found == (history.length, history.crc32) else None
+
+
+def finish(spool: Spool, message: QueueId) -> None:
+    """Give a result's content its name after a replay of the log, which has put the envelope."""
+    at = spool.directories.work / names.adopted_copy(message)
+    content = at.directory.below(at.name, makes=False, private=True) / names.content(message)
     if files.exists(content):
         files.rename(content, spool.content(message))
     files.remove_tree(at)
-    return True
 
 
 def discard(spool: Spool, message: QueueId) -> None:
-    """Remove the filters' result for a message that is withdrawn."""
-    files.remove_tree(spool.directories.work / names.adopted_copy(message))
+    """Remove a result that must not become the message. Another user's gets a name to say so."""
+    at = spool.directories.work / names.adopted_copy(message)
+    files.remove_tree(at)
+    if files.is_there(at):
+        try:
+            files.rename(at, spool.directories.work / names.void_copy(message))
+        except OSError as error:
+            spool.trouble(f"discard {at}, which must not be used; remove it by hand", error)
 
 
 def roll_forward(locked: Locked) -> bool:
-    """Complete an adoption that a dead process has committed; False if there is none."""
-    adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
-    if not files.is_directory(adopted):
+    """Complete an adoption that a dead process has committed; False if there is none.
+
+    A process that could not read the result may have left it here after a power cut.
+    """
+    spool, message = locked.spool, locked.id
+    if not is_left(spool, message):
+        return False
+    adopted = spool.directories.work / names.adopted_copy(message)
+    if whole_result(spool, message, file_octets.read_all(locked.descriptor)) is None:
+        spool.trouble(f"adopt {adopted}", "its files are torn; the filters run again")
+        discard(spool, message)
         return False
     _move_into_place(locked, adopted.directory.below(adopted.name, makes=False, private=True))
-    files.sync_directory(locked.spool.root)
+    files.sync_directory(spool.root)
     _remove(adopted)
     return True

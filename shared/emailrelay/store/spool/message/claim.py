@@ -26,7 +26,8 @@ from emailrelay.store.claim import AtHand, Claim, WorkCopy
 from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message import added_messages, adoption, delivery_wait, moves
+from emailrelay.store.spool.message import adoption, delivery_wait, moves
+from emailrelay.store.spool.message.added_messages import AddedMessages
 from emailrelay.store.spool.message.adoption import Replacement
 from emailrelay.store.spool.message.doubt import Doubt
 from emailrelay.store.spool.message.moves import Locked
@@ -81,6 +82,7 @@ class SpoolClaim(Claim):
         self._content, self._octets = content.descriptor, content.octets
         self._read = read
         self._copy: SpoolCopy | None = None
+        self._added: AddedMessages | None = None
         self._touched: bool | None = None
         self._replacement: Replacement | None = None
         self._doubt = doubt or Doubt(locked.spool, locked.id)
@@ -180,13 +182,14 @@ class SpoolClaim(Claim):
             else:
                 heard = await self._answer(settlement, answer)
             self._settled = True
-        except OSError as error:
-            self._put_off_after_trouble()
+        except (OSError, StoreError) as error:
+            self._put_off_after_trouble(error)
+            if isinstance(error, StoreError):
+                raise
             raise StoreError(f"settle {self.id}", error) from error
-        except StoreError:
-            self._put_off_after_trouble()
-            raise
         finally:
+            if self._added is not None:
+                await self._added.show()
             await self.release()
         return heard
 
@@ -195,7 +198,8 @@ class SpoolClaim(Claim):
             if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
                 self._copy = None  # an empty directory: no messages were added
                 return
-            await added_messages.take_in(self._spool, copy)
+            self._added = AddedMessages(self._spool)
+            await self._added.take_in(copy)
         except (OSError, StoreError) as error:
             if isinstance(settlement, Pass | Done):
                 raise  # the chain runs again: recipients may be in the new messages only
@@ -346,7 +350,7 @@ class SpoolClaim(Claim):
     async def _append(self, change: Change) -> None:
         """Append to the journal; make it durable if a power cut must not undo it."""
         lines = b"".join(map(journal_format.write, change.entries))
-        if change.stage is self.stage and not _delivers(change):
+        if change.stage is self.stage and not change.delivers:
             try:
                 self._locked.append(lines)
             except OSError as error:  # no room: the time of the next try is kept in memory
@@ -367,8 +371,10 @@ class SpoolClaim(Claim):
                 self._spool.trouble(f"{doing} ({self.id})", error)
             await asyncio.sleep(_TRY_AGAIN)
 
-    def _put_off_after_trouble(self) -> None:
+    def _put_off_after_trouble(self, error: Exception) -> None:
         """Put the message off: filters that send mail would send it again at each try."""
+        if self._added is not None:
+            self._added.after_trouble(error)
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
         self._spool.announcer.announce(self.stage, self.id, due=due)
@@ -392,9 +398,3 @@ class SpoolClaim(Claim):
             self._locked.release()
         if not self._settled and not self._put_off:
             self._spool.announcer.announce(self.stage, self.id)
-
-
-def _delivers(change: Change) -> bool:
-    """Tell if the change records a delivery."""
-    attempts = [entry for entry in change.entries if isinstance(entry, Attempt)]
-    return any(reply.accepted for each in attempts for reply in each.replies.values())

@@ -60,10 +60,16 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
             raise
     except OSError as error:
         spool.trouble(f"claim {path}", error)
-        return NotNow(spool.clock() + LOOK_AGAIN_AT_TROUBLE)
+        return _put_off(spool, message, LOOK_AGAIN_AT_TROUBLE)
     if isinstance(claim, NotNow):
         locked.release()
     return claim
+
+
+def _put_off(spool: Spool, message: QueueId, pause: float) -> NotNow:
+    """Put a message off for so many seconds; its file does not say so to the next scan."""
+    spool.put_off[message] = due = spool.clock() + pause
+    return NotNow(due)
 
 
 def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
@@ -180,7 +186,7 @@ def _made_ours(locked: Locked) -> NotNow | None:
             spool.trouble(f"work on {message}", reason)
         alone = min(_LONGEST_ALONE, LOOK_AGAIN_AT_TROUBLE if alone is None else 2 * alone)
         spool.left_alone[message] = alone
-        return NotNow(spool.clock() + alone)
+        return _put_off(spool, message, alone)
     spool.left_alone.pop(message, None)
     spool.report(Recovered(id=message, what="an envelope that may only be read was made anew"))
     return None

@@ -22,7 +22,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.draft import Draft
-from emailrelay.store.spool.disk import file_octets, files, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
@@ -54,6 +54,7 @@ class SpoolDraft(Draft):
         self._begun = 0
         self._write_backs: list[Future[None]] = []
         self._open = True
+        self._secured = self._withdrawn = False
 
     def _create(self) -> DraftFiles:
         directory = self._spool.directories.drafts
@@ -131,6 +132,50 @@ class SpoolDraft(Draft):
             self._waiter = None
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
+    async def secure(self, stage: Stage) -> None:
+        """Make the message durable but not yet visible: ``show`` or ``withdraw`` follows.
+
+        If this process dies before, the message becomes visible. A cancelled call leaves nothing.
+
+        Raises:
+            StoreError: see ``Draft.commit``.
+
+        """
+        accepted = Accepted(
+            at=self._spool.clock(), stage=stage, length=self._pair.length, crc32=self._pair.crc32
+        )
+        try:
+            self._pair.seal(self._fields, accepted)
+            self._open = False
+            await self._durability.commit(
+                self._pair, stage, partial(self._secure, stage), blocks=bool(self._write_backs)
+            )
+        except OSError as error:
+            raise StoreError(f"commit {self._pair.envelope_path}", error) from error
+        except asyncio.CancelledError:
+            self.withdraw()
+            raise
+
+    def _secure(self, stage: Stage, error: OSError | None) -> None:
+        self._finish(stage, error, shows=False)
+        self._secured = True
+        if self._withdrawn:
+            self._leave_nothing()
+
+    def show(self, stage: Stage) -> None:
+        """Make a secured message visible; if that raises OSError, ``complete`` can do the rest."""
+        try:
+            self._pair.show(self._spool.root, stage)
+        finally:
+            self._pair.close()
+        self._spool.announcer.announce(stage, self.id)
+
+    def withdraw(self) -> None:
+        """Remove a message that is secured, or is being secured. Raises nothing."""
+        self._withdrawn = True
+        if self._secured:
+            self._leave_nothing()
+
     def show_unsynced(self, accepted: Accepted) -> None:
         """Make the message visible at once, for a client whose wait has begun already.
 
@@ -182,8 +227,8 @@ class SpoolDraft(Draft):
         self._waiter = None
         stop_waiting(self._spool, self._waiters, self.id, waiter)
 
-    def _finish(self, stage: Stage, error: OSError | None) -> None:
-        """Make the committed message visible, or leave nothing of it."""
+    def _finish(self, stage: Stage, error: OSError | None, *, shows: bool = True) -> None:
+        """Make the committed message visible, if it is to be shown, or leave nothing of it."""
         try:
             for write_back in self._write_backs:
                 write_back.result()  # the kernel reports a failed write-back once, perhaps here
@@ -192,16 +237,24 @@ class SpoolDraft(Draft):
             # A turn of the loop checks once for all of its messages; a thread checks for each.
             if self._write_backs or not self._spool.at_its_path.passed:
                 self._check_spool()
+            if not shows:
+                return
             self._pair.show(self._spool.root, stage)
         except OSError:
             # After a failed sync the log has noted it already, if that disk allows it.
-            self._durability.forget(self.id, wait=error is None)
-            self._remove()
-            files.remove(self._spool.content(self.id))
+            self._leave_nothing(wait=error is None)
             raise
         finally:
-            self._pair.close()
+            if shows:
+                self._pair.close()
         self._spool.announcer.announce(stage, self.id)
+
+    def _leave_nothing(self, *, wait: bool = True) -> None:
+        """Remove a committed draft that is not to be a message."""
+        self._durability.forget(self.id, wait=wait)
+        self._remove()
+        files.remove(self._spool.content(self.id))
+        self._pair.close()
 
     def _check_spool(self) -> None:
         """Refuse a message in a moved spool; the next draft uses the directory at the path."""
@@ -246,6 +299,12 @@ def stop_waiting(spool: Spool, waiters: Waiters | None, message: QueueId, waiter
             withdraw(spool, message)
     except OSError as error:
         spool.trouble(f"stop waiting for {message}", error)
+
+
+def complete(spool: Spool, message: QueueId) -> Stage | None:
+    """Do ``roll_forward`` with a draft that has no lock; None if there is none."""
+    with locks.held(spool.directories.drafts / names.draft_envelope(message)) as envelope:
+        return None if envelope is None else roll_forward(spool, message, envelope)
 
 
 def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:

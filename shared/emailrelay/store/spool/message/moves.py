@@ -20,6 +20,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.message import delivery_wait
 from emailrelay.store.spool.message.client_wait import Wait
 from emailrelay.store.spool.message.spool import Spool
@@ -120,7 +121,10 @@ def make(locked: Locked, change: Change) -> None:
         leave(locked, change)
         return
     if change.entries:
-        locked.append(b"".join(map(journal_format.write, change.entries)))
+        try:
+            locked.append(b"".join(map(journal_format.write, change.entries)))
+        except OSError as error:
+            raise NotRecorded.because(error) from error
     show(locked, change.stage, change.due)
 
 

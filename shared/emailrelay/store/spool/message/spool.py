@@ -60,7 +60,7 @@ class Spool:
     at_its_path: OnceATurn = field(default_factory=OnceATurn)
     """The check that the spool was not moved, for all messages that become visible together."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
-    """Due times (seconds since 1970) of messages whose journal could not record them."""
+    """Due times (seconds since 1970) of messages whose files could not record them."""
 
     left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """The last pause, in seconds, of each message that cannot be settled."""

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from emailrelay import envelope_format, journal, journal_format
 from emailrelay.errors import DamagedMessage
@@ -85,15 +86,17 @@ def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> 
     final = state.envelope if found is None else _read(spool.envelope(message, found))
     history = _history(final)
     octets = _content_of(history, state.contents)
+    left = _judge(spool, message, final, in_log=octets is not None)
+    if left in (_Left.NOTED, _Left.PENDING):
+        if found is None:
+            _put(spool, state.envelope, spool.envelope(message, stage))
+        if left is _Left.NOTED:
+            adoption.finish(spool, message)
+        return changed or found is None or left is _Left.NOTED
+    if left is _Left.VOID:
+        adoption.discard(spool, message)
     if octets is None:  # only files have it: it is large, or its record is gone
-        return changed | (stage is not Stage.UNFILTERED and _finish_adoption(spool, message))
-    if files.is_directory(spool.directories.work / names.adopted_copy(message)):
-        if history.stage is Stage.UNFILTERED and len(state.contents) == 1:
-            # A synced result is being adopted: the next claim replaces the content.
-            if found is None:
-                _put(spool, state.envelope, spool.envelope(message, stage))
-            return changed or found is None
-        adoption.discard(spool, message)  # the log has what is left of it, which was not synced
+        return changed
     if files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
@@ -102,17 +105,39 @@ def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> 
     return changed or found is None
 
 
-def _finish_adoption(spool: Spool, message: QueueId) -> bool:
-    """Finish what filterd began, if the log has its result: a claim would find the old content."""
-    stage = spool.stage_of(message)
-    if stage is None:
-        return False
-    current = _read(spool.envelope(message, stage))
+class _Left(Enum):
+    """What the result that a dead filterd has left is to a message."""
+
+    NOTED = auto()
+    """It is the message: a claim would find the old content."""
+    PENDING = auto()
+    """The next claim makes it the message."""
+    VOID = auto()
+    """Its files are torn, since the log had it; or the log has what came later."""
+    UNKNOWN = auto()
+    """It may be pending; the next claim can read it."""
+
+
+def _judge(spool: Spool, message: QueueId, final: bytes, *, in_log: bool) -> _Left | None:
+    """Judge a result by what it records of itself; None: there is none.
+
+    ``final``: the message's last envelope. ``in_log``: the log has the content that belongs to it.
+    """
+    if not adoption.is_left(spool, message):
+        return None
+    before = _history(final).stage is Stage.UNFILTERED
     try:
-        return adoption.finish_noted(spool, message, lambda result: is_later(current, result))
+        result = adoption.whole_result(spool, message, final)
     except PermissionError as error:  # filterd runs as another user
-        spool.trouble(f"finish the adoption of {message}", error)
-        return False
+        if not in_log and not before:
+            spool.trouble(f"finish the adoption of {message}, whose content has no name", error)
+            return _Left.PENDING
+        return _Left.UNKNOWN if before else _Left.VOID
+    if result is None:
+        return _Left.VOID
+    if is_later(final, result):
+        return _Left.NOTED
+    return _Left.PENDING if before or not in_log else _Left.VOID
 
 
 def _remove(spool: Spool, message: QueueId) -> bool:
