@@ -77,7 +77,12 @@ def read_ends(descriptor: int) -> bytes:
 
 
 def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
-    """Read the ``size`` octets from ``offset``, and any that were appended meanwhile."""
+    """Read the ``size`` octets from ``offset``, and any that were appended meanwhile.
+
+    Raises:
+        OSError: it cannot be read, or has grown by more than an envelope has.
+
+    """
     chunks: list[bytes] = []
     while chunk := os.pread(descriptor, room := max(size + 1, _LEAST), offset):
         chunks.append(chunk)
@@ -85,6 +90,8 @@ def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
         size -= len(chunk)
         if size <= 0 and len(chunk) < room:
             break  # the end: another call would only confirm it
+        if size < -LARGEST_ENVELOPE:
+            raise OSError(errno.EOVERFLOW, f"an envelope of more than {LARGEST_ENVELOPE} octets")
     return b"".join(chunks)
 
 

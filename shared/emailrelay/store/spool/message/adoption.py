@@ -118,8 +118,9 @@ class _Adoption:
 
     def _show(self) -> None:
         """Make the result the message: W+ -> S2 or S4."""
-        if self._directory is not None:
-            _move_into_place(self._locked, self._directory, self._prepared, logged=self._logged)
+        if self._directory is None:
+            raise RuntimeError("a result is shown before it has its name")
+        _move_into_place(self._locked, self._directory, self._prepared, logged=self._logged)
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> _Prepared:
@@ -264,7 +265,7 @@ def _stage(envelope: int) -> Stage:
 
 
 def _carry_wish(locked: Locked, replacement: int, read: int) -> None:
-    """Copy the wish of an operator that came behind the first octets of the old envelope."""
+    """Copy the wish that an operator appended after the old envelope was read up to ``read``."""
     if read:
         tail = file_octets.read_known(locked.descriptor, 0, read)
     else:

@@ -199,7 +199,7 @@ def is_later(current: bytes, logged: bytes) -> bool:
 
 
 def _is_set_aside(current: bytes, logged: bytes) -> bool:
-    """Tell if a message was held or has failed behind a record that a kill kept from its files."""
+    """Tell if a message was held or failed after a record that a kill kept out of its files."""
     history = _history(current)
     return (history.held or history.failed is not None) and not is_later(logged, current)
 
