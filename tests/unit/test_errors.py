@@ -21,6 +21,7 @@ OTHERS = {
     "MilterGone": "control flow: the dialogue may begin anew over another connection",
     "NoContent": "control flow of the console: the download becomes 404",
     "NoRegularFileError": "an OSError, since callers treat it as any file that cannot be read",
+    "NotRecorded": "an OSError, since callers treat it as any failed write to the store",
     "NoServers": "a finding of the filter mx:, which becomes its verdict",
     "OutputClosed": "control flow: the reader of the output has gone, which is no error",
     "Problem": "control flow of the console: it carries the answer to a request",
