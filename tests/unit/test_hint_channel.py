@@ -1,6 +1,7 @@
 """The channel of a pool: a busy worker reads without listening, and calls others for help."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 
@@ -78,16 +79,23 @@ async def test_worker_with_free_tasks_calls_another_if_it_uses_a_processor_all_t
 
 
 async def test_hint_that_finds_no_room_when_it_is_given_back_is_told(
-    channel: HintChannel,
+    channel: HintChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = list[QueueId]()
+    lost, read = list[QueueId](), os.read
     channel.no_room = lost.append
     receiving = asyncio.create_task(channel.receive())
     await asyncio.sleep(0)
     await _send(channel, 1)
-    channel._read()
-    for _ in range(2):
-        await _send(channel, hint_channel.TOGETHER)
-    receiving.cancel()
-    await asyncio.wait((receiving,))
+
+    def full(_descriptor: int, _octets: bytes) -> int:
+        raise BlockingIOError
+
+    def cancelled_at_the_same_time(descriptor: int, most: int) -> bytes:
+        asyncio.get_running_loop().call_soon(receiving.cancel)
+        return read(descriptor, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hint_channel.os, "write", full)
+        patch.setattr(hint_channel.os, "read", cancelled_at_the_same_time)
+        await asyncio.wait((receiving,))
     assert lost == ["1.1.0"]
