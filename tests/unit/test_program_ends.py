@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from emailrelay.filters.ends import Ends
+from emailrelay.filters.program_ends import ProgramEnds
 
 if sys.platform != "linux":
     pytest.skip("pidfds are Linux's", allow_module_level=True)
@@ -38,7 +38,7 @@ async def test_each_end_is_told_once_and_one_descriptor_serves_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watched = watched_by_loop(monkeypatch)
-    ends, told, last = Ends(), list[int](), asyncio.Event()
+    ends, told, last = ProgramEnds(), list[int](), asyncio.Event()
 
     def ended(number: int) -> None:
         told.append(number)
@@ -60,7 +60,7 @@ async def test_each_end_is_told_once_and_one_descriptor_serves_all(
 
 
 async def test_forgotten_program_is_not_told_of() -> None:
-    ends, told, last = Ends(), list[str](), asyncio.Event()
+    ends, told, last = ProgramEnds(), list[str](), asyncio.Event()
     (first, forgotten), (second, awaited) = started(0), started(0)
     ends.watch(forgotten, lambda: told.append("forgotten"))
     ends.forget(forgotten)

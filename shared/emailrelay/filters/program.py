@@ -21,10 +21,10 @@ from typing import Self, TypeAlias
 
 from emailrelay import linux, started_programs
 from emailrelay.filters.connections import Connections
-from emailrelay.filters.ends import Ends
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.pipe import Pipes
+from emailrelay.filters.program_ends import ProgramEnds
 from emailrelay.filters.spawn import Spawner, SpawnRefused, command_of
 from emailrelay.filters.surroundings import StartedProgram, environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
@@ -96,7 +96,7 @@ class Programs:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or ProgramLimits()
         """The limits of programs that start from now on."""
-        self._waits, self._ends = Waits(), Ends()
+        self._waits, self._ends = Waits(), ProgramEnds()
         self.connections = Connections(waits=self._waits)
         """Connections to filters that are servers."""
         self.milters = MilterConnections()
@@ -224,7 +224,7 @@ class Programs:
 class _Running:
     """One running program; the event loop watches its output and its end. A ``with`` block."""
 
-    def __init__(self, process: StartedProgram, stdout: int, ends: Ends) -> None:
+    def __init__(self, process: StartedProgram, stdout: int, ends: ProgramEnds) -> None:
         """Take over the descriptor ``stdout``.
 
         Raise OSError if there is no descriptor for the pidfd.

@@ -1,6 +1,6 @@
-"""Tells of the ends of programs: one epoll(7) has all their pidfds, and the loop watches that.
+"""Reports when programs end: one epoll(7) holds all their pidfds, and the loop watches only that.
 
-To watch a descriptor and to end that takes the loop a dozen system calls, and the epoll two.
+To add and remove a reader costs the loop a dozen system calls; the epoll needs two.
 """
 
 import select
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from emailrelay.running_loop import running_loop
 
 
-class Ends:
+class ProgramEnds:
     """The programs of one event loop whose ends are awaited; only where there are pidfds."""
 
     def __init__(self) -> None:
