@@ -202,19 +202,45 @@ class History(NamedTuple):
         return tuple({r: None for r in envelope.recipients if r not in settled})
 
 
-def read(entries: Iterable[Entry]) -> History:
-    """Return the history for a journal, oldest entry first."""
-    history = _NEW
-    for entry in entries:
-        history = after(history, entry)
-    return history
-
-
 _NEW = History()
 
 
-def after(history: History, entry: Entry) -> History:
-    """Return the history with one more entry."""
+def read(entries: Iterable[Entry], before: History = _NEW) -> History:
+    """Return the history after these entries, oldest first; ``before``: what came before them.
+
+    Each entry costs the same, however long the journal is: a stranger may have written it.
+    """
+    history, gathers = before, False
+    delivered: dict[Address, Reply] = {**before.delivered} if before.delivered else {}
+    refused: dict[Address, Reply] = {**before.refused} if before.refused else {}
+    doubts: dict[str, None] = dict.fromkeys(before.doubts) if before.doubts else {}
+    for entry in entries:
+        match entry:
+            case Attempt():
+                gathers = True
+                for address, reply in entry.replies.items():
+                    if reply.accepted:
+                        delivered[address] = reply
+                    elif reply.permanent:
+                        refused[address] = reply
+            case Released() if not history.held_for:
+                # Refused recipients are tried again, except those that a filter refused when it
+                # asked for quarantine. Those with a copy must not get a second one.
+                gathers = True
+                refused.clear()
+            case Doubted():
+                gathers = True
+                doubts[entry.peer] = None
+            case _:
+                pass
+        history = _after(history, entry)
+    if not gathers:
+        return history
+    return history._replace(delivered=delivered, refused=refused, doubts=tuple(doubts))
+
+
+def _after(history: History, entry: Entry) -> History:
+    """Return the history with one more entry, but without what ``read`` gathers."""
     match entry:
         case Accepted():
             facts: dict[str, Any] = {
@@ -241,17 +267,21 @@ def after(history: History, entry: Entry) -> History:
                 next_attempt=None,
             )
         case Attempt():
-            return _after_attempt(history, entry)
+            return history._replace(
+                # A message of another program has no time of acceptance: its age counts from the
+                # first attempt.
+                started_at=entry.at if history.started_at is None else history.started_at,
+                attempts=history.attempts + entry.tries,
+                last_attempt=entry,
+                next_attempt=entry.next_attempt,
+            )
         case Failure() | Held() | Moving():
             return _after_setting_aside(history._replace(wish=None), entry)
         case Released():
-            # Refused recipients are tried again, except those that a filter refused when it asked
-            # for quarantine. Those with a copy must not get a second one.
             return history._replace(
                 started_at=entry.at,
                 attempts=0,
                 next_attempt=None,
-                refused=history.refused if history.held_for else {},
                 failed=None,
                 held=False,
                 held_for="",
@@ -265,7 +295,7 @@ def after(history: History, entry: Entry) -> History:
         case Flushed():
             return history._replace(next_attempt=None)
         case Doubted():
-            return history._replace(doubts=tuple(dict.fromkeys((*history.doubts, entry.peer))))
+            return history
         case Wished():
             return history._replace(wish=entry.wish)
         case Notified():
@@ -282,18 +312,3 @@ def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> Hi
             )
         case Moving():
             return history._replace(moving=entry)
-
-
-def _after_attempt(history: History, attempt: Attempt) -> History:
-    delivered = {a: r for a, r in attempt.replies.items() if r.accepted}
-    refused = {a: r for a, r in attempt.replies.items() if r.permanent}
-    return history._replace(
-        # A message of another program has no time of acceptance: its age counts from the first
-        # attempt.
-        started_at=attempt.at if history.started_at is None else history.started_at,
-        attempts=history.attempts + attempt.tries,
-        last_attempt=attempt,
-        next_attempt=attempt.next_attempt,
-        delivered={**history.delivered, **delivered},
-        refused={**history.refused, **refused},
-    )

@@ -4,7 +4,7 @@ The last line of each kind keeps its place. One line before the last attempt hol
 all earlier attempts, each recipient once. Lines of other programs stay, before the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from emailrelay import journal, journal_format
 from emailrelay.journal import Attempt, Doubted, Entry, History
@@ -19,20 +19,27 @@ def shorten(lines: Iterable[bytes]) -> bytes | None:
     ``lines`` are those after the envelope's end mark, without CRLF; they may be more than fit into
     memory. None: this journal cannot be made shorter.
     """
-    history, last, others = History(), dict[tuple[str, str], Entry](), list[bytes]()
-    for line in lines:
-        entry = journal_format.parse_line(line)
-        if entry is not None:
-            history = journal.after(history, entry)
-            kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
-            last.pop(kind, None)  # at the place of its last line
-            last[kind] = entry
-        elif line and not line.startswith(_REASON):
-            others.append(line + b"\r\n")
+    last, others = dict[tuple[str, str], Entry](), list[bytes]()
+    history = journal.read(_sorted_out(lines, last, others))
     told = list(_told(history, last.values()))
     if journal.read(told) != history:
         return None
     return b"".join(others) + b"".join(map(journal_format.write, told))
+
+
+def _sorted_out(
+    lines: Iterable[bytes], last: dict[tuple[str, str], Entry], others: list[bytes]
+) -> Iterator[Entry]:
+    """Yield the entries; note the last of each kind, and the lines of other programs."""
+    for line in lines:
+        entry = journal_format.parse_line(line)
+        if entry is not None:
+            kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
+            last.pop(kind, None)  # at the place of its last line
+            last[kind] = entry
+            yield entry
+        elif line and not line.startswith(_REASON):
+            others.append(line + b"\r\n")
 
 
 def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:

@@ -439,6 +439,32 @@ async def test_damaged_message_goes_back(spool: SpoolOpener) -> None:
         writer.close()
 
 
+async def test_receiver_that_does_not_read_what_goes_back_is_read_no_more(
+    spool: SpoolOpener,
+) -> None:
+    package, most = b"1.2.3 0 0\n", 2_000_000
+    octets = 5_000 * package
+    async with spool() as other, other.feed(Stage.READY):
+        with socket.socket(socket.AF_UNIX) as giver:
+            giver.connect(str(socket_of(spool)))
+            giver.setblocking(False)  # noqa: FBT003 - the library's own
+            sent = refusals = 0
+            while refusals < 100 and sent < most:
+                try:
+                    sent += giver.send(octets[sent % len(package) :])
+                    refusals = 0
+                except BlockingIOError:
+                    refusals += 1
+                await asyncio.sleep(0)
+            assert sent < most
+            reader, writer = await asyncio.open_unix_connection(sock=giver)
+            writer.write(package[sent % len(package) :])  # the rest of the last one
+            async with asyncio.timeout(PATIENCE):
+                for _ in range(sent // len(package)):  # all but the first one, which it keeps
+                    assert await reader.readline() == b"1.2.3\n"
+            writer.close()
+
+
 async def test_next_forwarder_removes_the_sockets_of_dead_ones(spool: SpoolOpener) -> None:
     async with spool() as one, spool() as other, one.feed(Stage.READY):
         alive = socket_of(spool)

@@ -51,6 +51,19 @@ async def test_each_wait_ends_at_its_own_time() -> None:
     assert ended == ["early", "middle", "late"]
 
 
+async def test_waits_that_are_over_at_once_end_in_the_order_of_their_times() -> None:
+    waits, past = Waits(), asyncio.get_running_loop().time() - LONG
+    ended = list[str]()
+
+    async def wait(name: str, until: float) -> None:
+        with pytest.raises(FilterTooLate):
+            await waits.wait(asyncio.get_running_loop().create_future(), until)
+        ended.append(name)
+
+    await asyncio.gather(wait("late", past + 3), wait("early", past), wait("middle", past + 1))
+    assert ended == ["early", "middle", "late"]
+
+
 async def test_cancelled_wait_gets_no_error_later() -> None:
     waits, loop = Waits(), asyncio.get_running_loop()
     answer: asyncio.Future[None] = loop.create_future()

@@ -1,10 +1,12 @@
 """Journals keep the history, and skip lines that are torn, foreign or forged."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay import journal
+from emailrelay import short_journal
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
@@ -168,10 +170,48 @@ def test_delivered_recipients_stay_delivered_whatever_follows(entries: list[Entr
     delivered: set[Address] = set()
     history = History()
     for entry in entries:
-        history = journal.after(history, entry)
+        history = read([entry], history)
         assert delivered <= history.delivered.keys()
         delivered = set(history.delivered)
     assert read(entries) == history
+
+
+LONG = 500
+"""Lines of a journal that a stranger has written, or that many tries have made."""
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [Doubted(at=1.0, peer=f"p{n}") for n in range(LONG)],
+        [Attempt(at=1.0, peer="p", replies={Address(f"{n}@x"): OK}) for n in range(LONG)],
+        [Attempt(at=1.0, peer="p", replies={Address(f"{n}@x"): NEVER}) for n in range(LONG)],
+    ],
+)
+def test_long_journal_copies_nothing_for_each_line(
+    monkeypatch: pytest.MonkeyPatch, entries: list[Entry]
+) -> None:
+    copied, original = list[int](), History._replace
+
+    def noted(history: History, **facts: Any) -> History:
+        copied.extend(len(facts.get(name, ())) for name in ("delivered", "refused", "doubts"))
+        return original(history, **facts)
+
+    monkeypatch.setattr(History, "_replace", noted)
+    history = read(entries)
+    assert len(history.delivered) + len(history.refused) + len(history.doubts) == LONG
+    assert sum(copied) <= 2 * LONG
+    copied.clear()
+    shortened = short_journal.shorten(b"".join(map(write, entries)).split(b"\r\n"))
+    assert shortened is not None
+    assert read(parse(shortened)) == history
+    assert sum(copied) <= 4 * LONG
+
+
+@given(st.lists(ENTRIES, max_size=8))
+def test_journal_is_read_the_same_in_parts(entries: list[Entry]) -> None:
+    for middle in range(len(entries)):
+        assert read(entries[middle:], read(entries[:middle])) == read(entries)
 
 
 def _tried(at: float = 1.0, next_attempt: float | None = None, **replies: Reply) -> Attempt:

@@ -1,9 +1,15 @@
 """The description of one message."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.test_journal import ENTRIES
+
+from emailrelay import journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt
+from emailrelay.journal import Attempt, Entry
 from emailrelay.queue.describe import description
+from emailrelay.queue.journal_words import journal_words
 from emailrelay.queue.row import row
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -24,3 +30,11 @@ def test_cost_grows_with_the_recipients_and_not_with_their_square() -> None:
     lines = list(description(told, envelope, entries, [], 3.0, width=None))
     assert sum(": delivered (250 taken)" in line for line in lines) == 50_000
     assert sum(line.endswith(": pending") for line in lines) == 50_000
+
+
+@given(st.lists(ENTRIES, max_size=12))
+def test_tries_are_numbered_as_the_history_counts_them(entries: list[Entry]) -> None:
+    for place, (entry, words) in enumerate(journal_words(entries)):
+        if isinstance(entry, Attempt) and entry.tries == 1:
+            number = journal.read(entries[: place + 1]).attempts
+            assert words.sentence.split(" with ")[0] == f"try {number}"

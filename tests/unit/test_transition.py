@@ -135,10 +135,7 @@ def test_wish_is_granted_once(wish: AdministratorWish, stage: Stage) -> None:
     change = transition.after_wish(wish, stage=stage, history=History(), now=NOW)
     if change is not None:
         asked = History(wish=wish)
-        assert (
-            wish is AdministratorWish.DELETE
-            or transition.folded(asked, change.entries).wish is None
-        )
+        assert wish is AdministratorWish.DELETE or read(change.entries, asked).wish is None
 
 
 def test_flush_is_for_deferred_mail_only() -> None:

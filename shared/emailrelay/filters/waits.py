@@ -5,6 +5,7 @@ about as much as a file.
 """
 
 import asyncio
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from emailrelay.errors import RelayError
@@ -48,8 +49,8 @@ class Waits:
 
     def _ring(self) -> None:
         self._timer, now = None, running_loop().time()
-        for awaited in [each for each, until in self._until.items() if until <= now]:
-            if not awaited.done():
+        for awaited, until in sorted(self._until.items(), key=itemgetter(1)):
+            if until <= now and not awaited.done():
                 awaited.set_exception(FilterTooLate("the time is over"))
         later = [until for until in self._until.values() if until > now]
         if later:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
-from emailrelay import journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.journal import (
@@ -16,7 +15,6 @@ from emailrelay.journal import (
     Filtered,
     Flushed,
     Held,
-    History,
     Moving,
     Notified,
     Released,
@@ -43,15 +41,21 @@ class EntryWords(NamedTuple):
 
 def journal_words(entries: Iterable[Entry]) -> Iterator[tuple[Entry, EntryWords]]:
     """Yield each entry with its words, oldest first."""
-    history = journal.History()
+    tries = 0
     for entry in entries:
         at = when(entry.at) if entry.at else ""
         details = tuple(_replies(entry)) if isinstance(entry, Attempt) else ()
-        yield entry, EntryWords(at, _sentence(entry, history), details)
-        history = journal.after(history, entry)
+        yield entry, EntryWords(at, _sentence(entry, tries), details)
+        match entry:
+            case Attempt():
+                tries += entry.tries
+            case Filtered() | Released():  # as ``History.attempts``
+                tries = 0
+            case _:
+                pass
 
 
-def _sentence(entry: Entry, before: History) -> str:
+def _sentence(entry: Entry, before: int) -> str:
     match entry:
         case Accepted(stage=stage, length=length):
             first = ", for the filters first" if stage is Stage.UNFILTERED else ""
@@ -59,7 +63,7 @@ def _sentence(entry: Entry, before: History) -> str:
         case Filtered(length=length):
             return f"passed the filters, {octets(length)}"
         case Attempt():
-            return _try(entry, before.attempts)
+            return _try(entry, before)
         case Failure(reason=reason):
             return f"failed: {reason}"
         case Wished(wish=wish):

@@ -5,7 +5,6 @@ to the journal, the message moves to its stage, and its due time is announced. `
 the table of states.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -84,7 +83,7 @@ def after_settlement(
     if wish is None or settled.stage is None:
         return settled
     noted = tuple(entry for entry in settled.entries if isinstance(entry, Attempt))
-    wished = after_wish(wish, stage=stage, history=folded(history, noted), now=now)
+    wished = after_wish(wish, stage=stage, history=journal.read(noted, history), now=now)
     if wished is None:
         return settled
     return Change((*noted, *wished.entries), wished.stage, wished.due, wished.end)
@@ -193,13 +192,6 @@ def after_move_by_hand(*, stage: Stage, history: History, now: float) -> Change 
     if skipped:
         return Change(entries, Stage.UNFILTERED, _AT_ONCE)
     return Change(entries, stage) if entries else None
-
-
-def folded(history: History, entries: Iterable[Entry]) -> History:
-    """Return the history with these entries added, oldest first."""
-    for entry in entries:
-        history = journal.after(history, entry)
-    return history
 
 
 def _origin(stage: Stage, history: History) -> Stage:

@@ -21,7 +21,12 @@ from aiosmtplib.protocol import SMTPProtocol
 from emailrelay.reply import Reply
 from emailrelay_forwarder.session import tls
 from emailrelay_forwarder.session.redaction import Redaction
-from emailrelay_forwarder.session.reply_reader import RawReply, ReplyGarbled, ReplyReader
+from emailrelay_forwarder.session.reply_reader import (
+    LONGEST_REPLY,
+    RawReply,
+    ReplyGarbled,
+    ReplyReader,
+)
 from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
@@ -70,6 +75,9 @@ class Wire(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         """Keep the octets for ``reply``, or as proof that the server sent them unasked."""
         self._reader.feed(data)
+        if self._reader.waiting > LONGEST_REPLY:  # no reply will be read any more
+            self._ended = self._ended or "the server sent more than a reply"
+            self.abort()
         self._wake()
 
     def eof_received(self) -> bool:

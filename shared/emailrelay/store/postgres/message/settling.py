@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TypeAlias, cast
 from uuid import UUID
 
+from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
@@ -345,7 +346,7 @@ def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> C
             )
             if passed.quarantine is not None:
                 return change
-            history = transition.folded(ending.history, change.entries)
+            history = journal.read(change.entries, ending.history)
             then = transition.after_wish(wish, stage=Stage.READY, history=history, now=now)
             if then is None or then.stage is None:
                 return then or change

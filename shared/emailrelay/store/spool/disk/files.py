@@ -310,6 +310,22 @@ def read(at: Location) -> bytes | None:
         return None
 
 
+def read_beginning(at: Location, most: int) -> bytes | None:
+    """Read the first ``most`` octets of a file; None if ``open_regular`` does not open it.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    descriptor = open_regular(at)
+    if descriptor is None:
+        return None
+    try:
+        return os.pread(descriptor, most, 0)
+    finally:
+        os.close(descriptor)
+
+
 def read_present(at: Location) -> bytes | None:
     """Read an envelope file; None if there is none.
 

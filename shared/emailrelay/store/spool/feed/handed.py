@@ -168,6 +168,14 @@ class _Giving(asyncio.Protocol):
             self._here.add(package.message)
             self._messages.add(self, package)
 
+    def pause_writing(self) -> None:
+        """Take nothing more from a receiver that does not read what goes back to it."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        self._transport.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any end is the same
         """Note that the receiver has gone."""
         self.lost = True

@@ -6,10 +6,13 @@ case that matters here. A file with a free lock belongs to a dead process and na
 deliveries.
 """
 
+import contextlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
@@ -18,6 +21,9 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.turn_end import at_turn_end
 
 _SLOT = 512
+_MOST_SLOTS, _MOST_FILES, _MOST_NAMES = 2048, 128, 4096
+"""What is read to find one message: slots of a file, files of processes, names in the directory."""
+_NAME = re.compile(r"[0-9]+\.[0-9a-f]{8}")
 _DELIVERED = b"+"
 """Replaces the blank before the id of a message that the server has accepted."""
 
@@ -106,12 +112,23 @@ class FinalDots:
 def peer_of(directory: Directory, message: QueueId) -> str:
     """Return the server that may have got the final dot of a message; "" if there is none."""
     begin = f"{message} ".encode()
-    for name in files.listed(directory):
-        octets = files.read(directory / name) or b""
-        for record in octets.split(b"\n"):
-            if record[1:].startswith(begin):
-                return record[1:].decode(errors="replace").split()[1]
+    for octets in _read(directory):
+        at = octets.find(begin)
+        while at >= 0:
+            if at % _SLOT == 1:
+                record = octets[at : at - 1 + _SLOT].decode(errors="replace")
+                return record.partition(" ")[2].strip()
+            at = octets.find(begin, at + 1)
     return ""
+
+
+def _read(directory: Directory) -> Iterator[bytes]:
+    """Yield the octets of the files of processes; a member of the group may add any others."""
+    with files.scanned(directory) as entries:
+        names = (entry.name for entry in islice(entries, _MOST_NAMES))
+        for name in islice(filter(_NAME.fullmatch, names), _MOST_FILES):
+            with contextlib.suppress(OSError):
+                yield files.read_beginning(directory / name, _MOST_SLOTS * _SLOT) or b""
 
 
 def left_behind(directory: Directory) -> Iterator[Left]:

@@ -103,7 +103,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         if _goes_elsewhere(locked, by_hand):
             return NotNow(None)
         entries += by_hand.entries
-        history = transition.folded(history, by_hand.entries)
+        history = journal.read(by_hand.entries, history)
     wished = transition.after_wish(history.wish, stage=stage, history=history, now=now)
     if wished is not None:
         moves.make(locked, wished)

@@ -54,8 +54,10 @@ class Waiter(ABC):
         return self._reply or self.give_up()
 
     def _look_again(self) -> None:
-        self._look()
-        self._wake()
+        try:
+            self._look()
+        finally:  # its caller may be a timer, which is not set again before that
+            self._wake()
 
     def _wake(self, _gone: asyncio.Future[None] | None = None) -> None:
         if self._woken is not None and not self._woken.done():
@@ -74,7 +76,7 @@ class Waiter(ABC):
 
     @abstractmethod
     def _look(self) -> None:
-        """Note the reply if a file has it."""
+        """Note the reply if a file has it. A file that cannot be read is no answer."""
 
     def give_up(self) -> Reply | None:
         """End the wait; return the reply if it came before."""

@@ -25,6 +25,8 @@ from emailrelay.store.spool.wake.answer_socket import SOCKET
 
 WITHDRAWN, REPLY, NEW = ".withdrawn", ".reply", ".new"
 """The ends of the names in ``.waiting/``; NEW: a reply that is being written."""
+_LONGEST = 4096
+"""Octets of a reply in a file; real ones are shorter than a line of SMTP."""
 _UNKNOWN = "unknown"
 _NOT_DELIVERED = Reply(451, "4.3.0 the message was withdrawn")
 
@@ -52,10 +54,12 @@ class DeliveryWaiter(Waiter):
             self._reply = Reply.parse(answer)
 
     def _look(self) -> None:
-        octets = files.read(self._path.plus(REPLY))
-        if octets is not None:
-            files.remove(self._path.plus(REPLY))
-            self._hear(octets.decode(errors="replace"))
+        at = self._path.plus(REPLY)
+        with contextlib.suppress(OSError):  # any member of the group may put anything there
+            octets = files.read_beginning(at, _LONGEST)
+            if octets is not None:
+                files.remove(at)
+                self._hear(octets.decode(errors="replace"))
 
     def _end(self) -> None:
         try:

@@ -20,6 +20,9 @@ from emailrelay.store.spool.message.client_wait import Wait, Waiter
 from emailrelay.store.spool.message.spool import Spool
 
 _ANSWER = ".answer"
+_LONGEST = 4096
+"""Octets of the file that are read; a few lines of SMTP."""
+_UNREADABLE = Reply(451, "4.3.0 the answer of the filters cannot be read")
 _TRIES, _MOMENT = 100, 0.0005
 """Tries to make a file again that a sweep has removed, and the seconds between them."""
 
@@ -54,11 +57,17 @@ class FilterWaiter(Waiter):
             return
         try:  # once removed, the answer is this process's alone
             files.take_away(self._path.plus(_ANSWER))
-        except FileNotFoundError:
+        except OSError:  # there is none, or a member of the group has put anything there
             return
+        octets = os.pread(self._descriptor, _LONGEST, 0)
         # A process that died before its rename has left a line, too: the last line counts.
-        lines = file_octets.read_all(self._descriptor).decode(errors="replace").splitlines()
-        self._reply = Reply.parse(lines[-1])
+        replies = octets.decode(errors="replace").splitlines()[1:]
+        if not replies:
+            return  # a member of the group made that name; nobody has answered
+        try:
+            self._reply = Reply.parse(replies[-1])
+        except ValueError:  # the message may be gone: only its client still has it for certain
+            self._reply = _UNREADABLE
 
     def _end(self) -> None:
         try:
