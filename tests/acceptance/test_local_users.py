@@ -359,8 +359,6 @@ def test_member_of_the_group_of_a_sticky_spool_submits_and_moves_nothing_of_othe
         for file in (*envelopes, *ground.spool.glob("emailrelay.*.content")):
             assert file.stat().st_mode & 0o7777 == 0o640, file
         assert {file.stat().st_uid for file in envelopes} == {SERVICE}
-        for tool in CHANGING:
-            ground.tool(tool)
         for name in DIRECTORIES[:-1]:
             there = (ground.spool / name).stat()
             assert there.st_mode & 0o7777 == (0o3770 if name in OPEN else 0o3700), name
