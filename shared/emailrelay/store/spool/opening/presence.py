@@ -25,6 +25,7 @@ _TELL = 3.0
 """Seconds of waiting for the lock until that is reported."""
 _LONGEST = 60.0
 """Seconds of waiting at most: the first opener may replay a long log, and sync a slow disk."""
+_SHOWS = "lslocks and fuser -v show it"
 _MOMENT = 0.02
 """Seconds between two tries."""
 
@@ -113,20 +114,18 @@ class Presence:
             OSError: another program keeps it; the text says what to do.
 
         """
+        path = self._spool.root / names.LOG
         begun, told = time.monotonic(), False
         while not locks.share_lock(directory):
             waited = time.monotonic() - begun
             if waited >= _LONGEST:
-                raise OSError(errno.EAGAIN, "another program keeps a lock; end it", self._held())
+                reason = f"another program keeps a lock on it; end that program ({_SHOWS})"
+                raise OSError(errno.EAGAIN, reason, str(path))
             if waited >= _TELL and not told:
                 told = True
                 reason = "another process replays the log, or another program has the lock"
-                self._spool.trouble("share the lock of the log", f"{reason} ({self._held()})")
+                self._spool.trouble(f"share the lock of {path}", f"{reason} ({_SHOWS})")
             time.sleep(_MOMENT)
-
-    def _held(self) -> str:
-        path = self._spool.root / names.LOG
-        return f"{path}; lslocks and fuser -v {path} show who has it open"
 
     def _checkpoint(self) -> bool:
         try:
