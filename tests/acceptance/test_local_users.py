@@ -428,6 +428,25 @@ os.utime(f'{spool}/{first}.busy', (0, 0))
 """A member makes more envelopes for the message of another user: at other stages, as a draft."""
 
 
+CLAIM = """
+import asyncio, os, sys
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+
+async def main():
+    async with open_store(sys.argv[1], report=lambda event: None) as store:
+        (first,) = [name for name in os.listdir(sys.argv[1]) if name.endswith('.envelope')]
+        message = first.removeprefix('emailrelay.').removesuffix('.envelope')
+        for stage in Stage:
+            claim = await store.claim(stage, message, due_only=False)
+            if claim is not None:
+                print(stage, *claim.envelope.to_remote)
+                await claim.release()
+
+asyncio.run(main())
+"""
+
+
 def test_member_of_the_group_of_a_sticky_spool_gives_a_message_no_second_envelope() -> None:
     ground = Ground(0o3770)
     try:
@@ -435,6 +454,8 @@ def test_member_of_the_group_of_a_sticky_spool_gives_a_message_no_second_envelop
         (envelope,) = ground.spool.glob("emailrelay.*.envelope")
         made = ground.member(SECOND, ground.spool)
         assert made.err == ""
+        claimed = ground.run("-c", CLAIM, ground.spool, user=SERVICE, groups=[GROUP])
+        assert claimed.out.splitlines() == ["ready b@x.test"], claimed
         for words in (["release", "--all"], ["flush"], ["verify", "--repair"]):
             ground.run("-m", "emailrelay.queue", *words, "--spool-dir", ground.spool)
         assert ground.tool("notify").status in (0, 1)
