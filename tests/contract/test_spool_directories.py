@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.spool.disk import directory as directories
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.opening import presence
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
@@ -181,8 +183,29 @@ async def test_directory_that_cannot_be_made_sticky_is_reported(
     async with spool():
         reported = [event.reason for event in spool.reports if isinstance(event, StoreTrouble)]
         named = {reason.rpartition(f"{spool.directory}/")[2] for reason in reported}
-        assert named >= {".work", ".new", ".waiting"}
+        assert named == set(names.DIRECTORIES)
     monkeypatch.undo()
     spool.reports.clear()
     async with spool():
         assert not any(isinstance(event, StoreTrouble) for event in spool.reports)
+
+
+async def test_lock_that_another_program_keeps_on_the_log_is_named_and_not_waited_for_long(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_TELL", 0.0)
+    monkeypatch.setattr(presence, "_LONGEST", 0.1)
+    async with spool():
+        pass
+    kept = os.open(spool.directory / ".wal", os.O_RDONLY)
+    try:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match=r"/\.wal: another program keeps a lock on it"):
+            async with spool():
+                pass
+    finally:
+        os.close(kept)
+    (told,) = [event for event in spool.reports if isinstance(event, StoreTrouble)]
+    assert told.doing == f"share the lock of {spool.directory}/.wal"
+    async with spool() as store:
+        await put(store)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from emailrelay import spool_owner
+from emailrelay.ack import Ack
 from emailrelay.address_mask import masking
 from emailrelay.config import LogFormat, ReceiverSettings, load
 from emailrelay.errors import RelayError
@@ -15,7 +16,7 @@ from emailrelay.events.event import Level, Report
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop
-from emailrelay.store.chooser import open_store, spool_at
+from emailrelay.store.chooser import only_submits, open_store, spool_at
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver
@@ -71,8 +72,14 @@ def _of_local_program(settings: ReceiverSettings) -> ReceiverSettings:
 async def _serve(
     settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
 ) -> int:
+    submitting = only_submits(spool_at(settings.store_fallback or settings.store_place))
+    if submitting:  # this user cannot hear the services' answers
+        settings = settings.model_copy(update={"ack": Ack.STORED})
     async with open_store(
-        settings.store_place, report=report, fallback=settings.store_fallback
+        settings.store_place,
+        report=report,
+        fallback=settings.store_fallback,
+        submitting=submitting,
     ) as store:
         context = make_context(settings, store, report=report, clock=time.time)
         # The settings of the service decide about filters: it has noted the entrance in the store.

@@ -19,6 +19,7 @@ from emailrelay.store.joined_view import JoinedView
 from emailrelay.store.memory.store import MemoryStore
 from emailrelay.store.queue_view import QueueView
 from emailrelay.store.several import SeveralStores
+from emailrelay.store.spool.disk import directory_check
 from emailrelay.store.spool.recipient_sockets import RecipientSockets
 from emailrelay.store.spool.spool_view import SpoolView
 from emailrelay.store.spool.store import SpoolStore
@@ -45,6 +46,11 @@ def spool_trouble(spool: str, minimum_free: int = 0) -> SpoolTrial:
     return try_spool(spool, minimum_free)
 
 
+def only_submits(spool: Path | None) -> bool:
+    """Tell if this user may submit to a spool, look at it, and do nothing else there."""
+    return spool is not None and directory_check.only_submits(spool)
+
+
 def open_store(
     where: str | Path,
     *,
@@ -54,6 +60,7 @@ def open_store(
     looking: bool = False,
     fallback: str | None = None,
     hands_over: bool = False,
+    submitting: bool = False,
 ) -> Store:
     """Return the store at ``where``: a directory or a URL.
 
@@ -62,7 +69,8 @@ def open_store(
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
     ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
     changed. ``fallback``: the spool that takes new mail while a database is away; with
-    ``hands_over`` its mail moves into the database by itself.
+    ``hands_over`` its mail moves into the database by itself. ``submitting``: this user
+    ``only_submits`` to the spool.
 
     Raises:
         StoreUnusable: the place names no store that there is.
@@ -77,10 +85,13 @@ def open_store(
             sync=sync,
             looking=looking,
             hands_over=hands_over,
+            submitting=submitting,
         )
     spool = spool_at(where)
     if spool is not None:
-        return SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
+        return SpoolStore(
+            spool, report=report, clock=clock, sync=sync, looking=looking, submitting=submitting
+        )
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     if is_postgres(where):
@@ -113,6 +124,7 @@ def _with_fallback(
     sync: SpoolSync,
     looking: bool,
     hands_over: bool,
+    submitting: bool,
 ) -> Store:
     from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
 
@@ -123,7 +135,9 @@ def _with_fallback(
             " a database, postgresql://user@host/database"
         )
     first = _databases(where, report=report, clock=clock, looking=looking, falls_back=True)
-    second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
+    second = SpoolStore(
+        spool, report=report, clock=clock, sync=sync, looking=looking, submitting=submitting
+    )
     origin = store_name(spool, socket.gethostname())
     return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
 

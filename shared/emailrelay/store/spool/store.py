@@ -36,6 +36,7 @@ from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.handed_draft import HandedDraft
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
+from emailrelay.store.spool.opening.closing import close_files
 from emailrelay.store.spool.opening.presence import Presence
 from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
@@ -57,14 +58,16 @@ class SpoolStore(Store):
         clock: Callable[[], float],
         sync: SpoolSync = SpoolSync.FILES,
         looking: bool = False,
+        submitting: bool = False,
     ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered.
 
         With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use
-        then.
+        then. With ``submitting`` only ``draft`` is, for mail that no client waits for: nothing else
+        is touched.
         """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
-        self._looking = looking
+        self._looking, self._submitting = looking, submitting
         self._presence: Presence | None = None
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
@@ -84,14 +87,17 @@ class SpoolStore(Store):
         spool = open_spool(
             self._root, self._report, self._clock, sync=self._sync, makes=not self._looking
         )
-        if self._looking:
-            return self._look_at(spool)
+        if self._looking or self._submitting:
+            return self._open_only(spool)
         presence = Presence(spool)
         try:
+            spool.root.renew()
+            if directory_check.open_to_members(self._root):
+                await in_thread(close_files, spool.root)
             spool.make_directories()
             directory_check.check(self._root)
-            for path in directory_check.replaceable(self._root):
-                reason = f"members of the group can replace its files; say chmod +t {path}"
+            for path, mode in directory_check.open_to_members(self._root).items():
+                reason = f"members of the group can work in it; say chmod {mode:o} {path}"
                 spool.trouble("protect a directory", reason)
             await in_thread(presence.enter)
             if self._sync is SpoolSync.LOG:
@@ -116,7 +122,7 @@ class SpoolStore(Store):
             raise
         return self
 
-    def _look_at(self, spool: Spool) -> Self:
+    def _open_only(self, spool: Spool) -> Self:
         try:
             spool.root.renew()
             directory_check.check(self._root)
@@ -126,6 +132,8 @@ class SpoolStore(Store):
             if isinstance(error, OSError):
                 raise directory_check.trouble(self._root, error) from error
             raise
+        if self._submitting:
+            spool.announcer.serve(asyncio.get_running_loop())
         self._opened = spool
         return self
 
@@ -264,6 +272,7 @@ class SpoolStore(Store):
                 locked = moves.lock(self._spool, message, stage)
                 if locked is not None:
                     with locked:
+                        rewriting.prepare(locked)
                         return moves.flush(locked)
         return False
 
@@ -283,7 +292,7 @@ class SpoolStore(Store):
                     locked = moves.lock(self._spool, message, stage)
                 if locked is not None:
                     with locked:
-                        rewriting.shorten_if_long(locked)
+                        rewriting.prepare(locked)
                         moves.grant(locked, wish)
             return True
         return False

@@ -33,7 +33,8 @@ class SpoolVerification(Verification):
         with as_store_error(f"list {self._root}"):
             found = sorted(files.listed(self._root))
             for directory in (names.DRAFTS, names.WORK):
-                with contextlib.suppress(FileNotFoundError):
+                # Members of the group of a sticky spool may not look into all of them.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
                     inside = sorted(files.listed(self._directory(directory)))
                     found.extend(f"{directory}/{name}" for name in inside)
         return [name for name in found if name not in names.DIRECTORIES]

@@ -14,13 +14,25 @@ import time
 from _thread import allocate_lock  # importing threading takes longer than submitting a message
 from typing import NamedTuple
 
+from emailrelay.store.spool.disk import names
+
 MODE, PRIVATE = 0o770, 0o700
+FILE_MODE, _FILE_MODE_IN_STICKY = 0o660, 0o640
 CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
 _LOOK = 1.0
 """Seconds after which the next use checks that the path still leads to the open directory."""
 _PASSED_ON = stat.S_ISGID | stat.S_ISVTX
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def in_sticky(mode: int, name: str) -> int:
+    """Return the mode of a directory in a sticky spool that would have ``mode`` in another one.
+
+    Members of the group submit and look: only the owner works in most directories.
+    """
+    closed = (stat.S_IRWXG | stat.S_IRWXO) & ~names.FOR_MEMBERS.get(name, 0)
+    return mode & ~closed | stat.S_ISVTX
 
 
 class Directory:
@@ -31,7 +43,7 @@ class Directory:
 
     __slots__ = (
         "_above", "_descriptor", "_guard", "_is", "_keeps_modes", "_makes", "_name", "_next_look",
-        "_private", "path",
+        "_private", "_sticky", "path",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +62,7 @@ class Directory:
         self.path = path
         self._above, self._name, self._makes, self._private = above, name, makes, private
         self._descriptor, self._is, self._next_look = -1, (-1, -1), 0.0
-        self._keeps_modes = 0.0
+        self._keeps_modes, self._sticky = 0.0, False
         self._guard = allocate_lock()
 
     def below(self, name: str, *, makes: bool = True, private: bool = False) -> "Directory":
@@ -67,12 +79,13 @@ class Directory:
             raise ValueError("the directory above is not known")
         renamed = self._above.below(name, makes=False, private=self._private)
         with self._guard:
-            renamed._take(self._descriptor, self._is, self._next_look)  # noqa: SLF001 - of this class
+            known = self._descriptor, self._is, self._next_look, self._sticky
+            renamed._take(known)  # noqa: SLF001 - of this class
             self._descriptor, self._next_look = -1, 0.0
         return renamed
 
-    def _take(self, descriptor: int, of: tuple[int, int], next_look: float) -> None:
-        self._descriptor, self._is, self._next_look = descriptor, of, next_look
+    def _take(self, known: tuple[int, tuple[int, int], float, bool]) -> None:
+        self._descriptor, self._is, self._next_look, self._sticky = known
 
     def __truediv__(self, name: str) -> "Location":
         """Return a name in this directory.
@@ -105,6 +118,25 @@ class Directory:
         """The device of the directory that is open, or was open last."""
         return self._is[0]
 
+    def in_sticky_spool(self) -> bool:
+        """Tell if the spool was sticky when it was opened.
+
+        Raises:
+            OSError: as ``fileno``.
+
+        """
+        self.fileno()
+        return self._sticky
+
+    def file_mode(self) -> int:
+        """Return the mode of new files: members of a sticky spool's group may only look.
+
+        Raises:
+            OSError: as ``fileno``.
+
+        """
+        return _FILE_MODE_IN_STICKY if self.in_sticky_spool() else FILE_MODE
+
     def keeps_modes(self) -> bool:
         """Tell if a file made here within the last second had the mode that was asked for."""
         return time.monotonic() < self._keeps_modes
@@ -129,6 +161,8 @@ class Directory:
                     os.dup2(fresh, self._descriptor, inheritable=False)
                     os.close(fresh)
                 self._is, self._keeps_modes = (status.st_dev, status.st_ino), 0.0
+                above = self._above
+                self._sticky = _is_sticky(status) if above is None else above._sticky  # noqa: SLF001
             self._next_look = time.monotonic() + _LOOK
 
     def renew_all(self) -> None:
@@ -174,7 +208,7 @@ class Directory:
             try:
                 status = os.fstat(descriptor)
                 self._check(status)
-                self._become_sticky(descriptor, status)
+                self._close_to_members(descriptor, status)
             except OSError:
                 os.close(descriptor)
                 raise
@@ -198,6 +232,8 @@ class Directory:
                 _make_with_parents(self.path)
             else:
                 mode = PRIVATE if self._private else MODE
+                if _is_sticky(os.fstat(self._above.fileno())):
+                    mode = stat.S_IRWXU | in_sticky(mode, self._name) & stat.S_IRWXG
                 os.mkdir(self._name, mode, dir_fd=self._above.fileno())
                 os.fsync(self._above.fileno())
         descriptor = self._open()
@@ -207,6 +243,8 @@ class Directory:
         else:
             above = found if self._above is None else os.fstat(self._above.fileno())
             wanted = stat.S_IMODE(found.st_mode) | MODE | above.st_mode & _PASSED_ON
+            if self._above is not None and _is_sticky(above):
+                wanted = in_sticky(wanted, self._name)
         # The umask may have removed the group's rights. A user who may rename entries here could
         # have put another directory of ours in this one's place; an empty one exposes nothing.
         ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != wanted
@@ -238,22 +276,25 @@ class Directory:
                 errno.EPERM, f"belongs to user {found.st_uid}, a stranger to the spool; remove it"
             )
 
-    def _become_sticky(self, descriptor: int, found: os.stat_result) -> None:
-        """Set the sticky bit if the directory above has got it since this one was made.
+    def _close_to_members(self, descriptor: int, found: os.stat_result) -> None:
+        """Take rights from the group if the spool has become sticky since this one was made.
 
-        The bit only takes rights away, so it cannot harm another directory of the same user.
+        So this cannot harm another directory of the same user.
         """
         if self._above is None or self._private or not self._makes:
             return
-        missing = os.fstat(self._above.fileno()).st_mode & ~found.st_mode & stat.S_ISVTX
-        if not missing or found.st_uid != os.geteuid():
+        mode = stat.S_IMODE(found.st_mode)
+        wanted = in_sticky(mode, self._name)
+        if mode == wanted or not _is_sticky(os.fstat(self._above.fileno())):
+            return
+        if found.st_uid != os.geteuid():
             return
         if os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}:
             return  # Linux would clear the set-group-ID bit, which new files need (chmod(2))
         # A file system that cannot be changed, or a service manager that forbids it: reported at
-        # the opening (``directory_check.replaceable``).
+        # the opening (``directory_check.open_to_members``).
         with contextlib.suppress(OSError):
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | missing)
+            os.fchmod(descriptor, wanted)
 
     def __del__(self) -> None:
         """Close a descriptor that is no longer in use, as files do."""
@@ -266,6 +307,10 @@ class Directory:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._descriptor, self._next_look = -1, 0.0
+
+
+def _is_sticky(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_ISVTX)
 
 
 def _make_with_parents(path: str) -> None:

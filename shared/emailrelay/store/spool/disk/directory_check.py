@@ -1,6 +1,7 @@
 """Checks that a directory can be a spool: local, and without write access for all users."""
 
 import errno
+import os
 import re
 import stat
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from emailrelay import linux
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 from emailrelay.store.spool.disk import names
+from emailrelay.store.spool.disk.directory import in_sticky
 
 _OVER_A_NETWORK = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"}
@@ -51,16 +53,32 @@ def check(root: Path) -> None:
         raise StoreUnusable(f"{root} is writable by all users; say chmod o-rwx {root}")
 
 
-def replaceable(root: Path) -> list[Path]:
-    """Return the directories in a sticky spool in which members of its group can replace files.
+def only_submits(root: Path) -> bool:
+    """Tell if this user is a member of the group of a sticky spool, who only submits and looks."""
+    try:
+        found = root.stat()
+    except OSError:
+        return False
+    return bool(found.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, found.st_uid)
 
-    They were made before the spool became sticky, and could not be made sticky since.
+
+def open_to_members(root: Path) -> dict[Path, int]:
+    """Return the directories in a sticky spool in which its group has rights that it must not have.
+
+    The values are the right modes. They were made before the spool became sticky, or by an earlier
+    release, and could not be closed since.
     """
     if not root.stat().st_mode & stat.S_ISVTX:
-        return []
-    found = (root / name for name in names.DIRECTORIES)
-    modes = ((path, path.stat().st_mode) for path in found if path.is_dir())
-    return [path for path, mode in modes if mode & stat.S_IWGRP and not mode & stat.S_ISVTX]
+        return {}
+    found = (root / name for name in (*names.DIRECTORIES, names.SLOTS, names.HISTORY))
+    modes = ((path, stat.S_IMODE(path.lstat().st_mode)) for path in found if path.is_dir())
+    right = ((path, mode, in_sticky(mode, path.name)) for path, mode in modes)
+    return {path: wanted for path, mode, wanted in right if _opens_more(mode, wanted)}
+
+
+def _opens_more(mode: int, wanted: int) -> bool:
+    """Tell if a mode lets the group do more; without the sticky bit it could replace files."""
+    return bool(mode & ~wanted or (wanted & stat.S_IWGRP and not mode & stat.S_ISVTX))
 
 
 def trouble(root: Path, error: OSError) -> RelayError:

@@ -14,9 +14,8 @@ from emailrelay import linux
 from emailrelay.store.spool.disk import file_octets
 from emailrelay.store.spool.disk.directory import MODE, Directory, Location
 
-FILE_MODE = 0o660
-NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
-"""The mode of an envelope that is not synced, since its client waits and was not told 250.
+NOT_VOUCHED_FOR = stat.S_ISVTX
+"""In the mode of an envelope that is not synced, since its client waits and was not told 250.
 
 After a power cut the file may be empty, but its name is not there without this mode. So it is not
 taken for damaged mail that was acknowledged.
@@ -38,17 +37,18 @@ def create(at: Location) -> int:
     A directory that was removed meanwhile is made again.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    mode = at.directory.file_mode()
     try:
-        descriptor = opened(at, flags, FILE_MODE)
+        descriptor = opened(at, flags, mode)
     except FileNotFoundError:
         at.directory.renew()
-        descriptor = opened(at, flags, FILE_MODE)
+        descriptor = opened(at, flags, mode)
     try:
         if not at.directory.keeps_modes():
             made = os.fstat(descriptor)
             # The umask, or a default ACL; the services' own umask changes nothing.
-            if stat.S_IMODE(made.st_mode) != FILE_MODE:
-                os.fchmod(descriptor, FILE_MODE)
+            if stat.S_IMODE(made.st_mode) != mode:
+                os.fchmod(descriptor, mode)
             else:
                 at.directory.has_kept_mode()
     except OSError:

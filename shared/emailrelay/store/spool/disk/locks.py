@@ -14,9 +14,13 @@ from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
 
 
-def share_lock(descriptor: int) -> None:
-    """Take a shared lock; waits for the end of an exclusive one."""
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+def share_lock(descriptor: int) -> bool:
+    """Take a shared lock if no other open file has an exclusive one."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock(descriptor: int) -> None:
@@ -51,9 +55,7 @@ def try_lock_new(descriptor: int) -> bool:
 
 def is_locked(descriptor: int) -> bool:
     """Tell if another open file has the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not share_lock(descriptor):
         return True
     unlock(descriptor)
     return False

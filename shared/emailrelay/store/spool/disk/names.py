@@ -23,6 +23,8 @@ HISTORY = ".history"
 FILTERS_FIRST = ".unfiltered"
 """Present if new mail goes to the filters first, for programs that submit directly."""
 DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES, LOG)
+FOR_MEMBERS = {DRAFTS: 0o070, WAKE: 0o070, RECIPIENTS: 0o070, HISTORY: 0o050}
+"""The rights of the spool's group in the directories of a sticky spool; in others it has none."""
 
 _SUFFIX = {
     Stage.UNFILTERED: ".filter",

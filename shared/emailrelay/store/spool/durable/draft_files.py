@@ -103,7 +103,7 @@ class DraftFiles:
 
     def mark_not_vouched_for(self) -> None:
         """Mark the envelope as one that is not synced, before it can be seen."""
-        os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
+        os.fchmod(self.envelope, self.directory.file_mode() | files.NOT_VOUCHED_FOR)
 
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed draft."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import FILE_MODE
 from emailrelay.store.spool.message.handed_claim import HandedClaim, opened
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake import stream_sockets
@@ -61,7 +61,7 @@ class HandedMessages:
         directory = self._spool.directories.wake
         # In a sticky spool members of the group may bring mail, and not in a receiver's name.
         sticky = os.fstat(directory.fileno()).st_mode & stat.S_ISVTX
-        mode = files.FILE_MODE & stat.S_IRWXU if sticky else files.FILE_MODE
+        mode = FILE_MODE & stat.S_IRWXU if sticky else FILE_MODE
         stream_sockets.remove_dead(directory, TAKES)
         name = f"{TAKES}{os.getpid()}.{secrets.token_hex(4)}"
         with stream_sockets.listening(directory, name, mode) as own:

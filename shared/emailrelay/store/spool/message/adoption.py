@@ -209,7 +209,7 @@ def _own_content(copy: SpoolCopy, opened: ExitStack) -> int:
         files.rename(own, path)
         content = open_left(path)
         opened.callback(os.close, content)
-    os.fchmod(content, files.FILE_MODE)
+    os.fchmod(content, copy.directory.file_mode())
     return content
 
 

@@ -234,7 +234,7 @@ class SpoolClaim(Claim):
         with contextlib.suppress(
             PermissionError
         ):  # another user's; the line in its journal is enough
-            os.fchmod(self._locked.descriptor, files.FILE_MODE)
+            os.fchmod(self._locked.descriptor, self._spool.root.file_mode())
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
     def _record(self, settlement: Settlement) -> Awaitable[None]:

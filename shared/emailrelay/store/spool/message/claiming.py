@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from emailrelay import envelope_format, journal, journal_format, linux
+from emailrelay import envelope_format, journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.delivery import Withdrawn
@@ -73,8 +73,10 @@ def _put_off(spool: Spool, message: QueueId, pause: float) -> NotNow:
 
 
 def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
+    if status.st_uid != locked.spool.user and moves.is_strange(locked.spool, locked.id, status):
+        return _left_alone(locked, "its envelope and content are files of different users")
     anew = status.st_size > rewriting.LONG and rewriting.shorten(locked)
-    if not _can_be_written(locked, status):
+    if not rewriting.can_be_written(locked, status):
         alone = _made_ours(locked)
         if alone is not None:
             return alone
@@ -162,13 +164,6 @@ def _content(at: Location, history: History) -> OpenContent | str:
     return OpenContent(content, size)
 
 
-def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
-    """Tell if a settlement can be recorded. This user's file with the usual mode needs no call."""
-    if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
-        return True
-    return linux.may_append(locked.descriptor)
-
-
 def _made_ours(locked: Locked) -> NotNow | None:
     """Replace an envelope that this user may only read by a copy.
 
@@ -177,19 +172,22 @@ def _made_ours(locked: Locked) -> NotNow | None:
     """
     spool, message = locked.spool, locked.id
     try:
-        octets = file_octets.read_all(locked.descriptor)
-        rewriting.replace(locked, octets, read=len(octets))
+        rewriting.make_anew(locked)
     except PermissionError as error:
-        alone = spool.left_alone.get(message)
-        if alone is None:
-            reason = f"this user may neither write nor replace its envelope: {error}"
-            spool.trouble(f"work on {message}", reason)
-        alone = min(_LONGEST_ALONE, LOOK_AGAIN_AT_TROUBLE if alone is None else 2 * alone)
-        spool.left_alone[message] = alone
-        return _put_off(spool, message, alone)
+        return _left_alone(locked, f"this user may neither write nor replace its envelope: {error}")
     spool.left_alone.pop(message, None)
     spool.report(Recovered(id=message, what="an envelope that may only be read was made anew"))
     return None
+
+
+def _left_alone(locked: Locked, reason: str) -> NotNow:
+    spool, message = locked.spool, locked.id
+    alone = spool.left_alone.get(message)
+    if alone is None:
+        spool.trouble(f"work on {message}", reason)
+    alone = min(_LONGEST_ALONE, LOOK_AGAIN_AT_TROUBLE if alone is None else 2 * alone)
+    spool.left_alone[message] = alone
+    return _put_off(spool, message, alone)
 
 
 def _not_before(history: History, status: os.stat_result, now: float) -> float | None:

@@ -314,6 +314,11 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     """
     drafted = spool.directories.drafts / names.content(message)
     envelope_path = spool.directories.drafts / names.draft_envelope(message)
+    if spool.has_envelope(message) or spool.has_envelope(message):  # see ``_remove_orphan``
+        # A draft has the id of a message only by an attack, or after a replay of the log.
+        files.remove(drafted)
+        files.remove(envelope_path)
+        return None
     stage = _complete(file_octets.read_all(envelope), (drafted, spool.content(message)))
     if stage is None:
         files.remove(drafted)

@@ -90,10 +90,32 @@ class Locked:
 
 
 def lock(spool: Spool, message: QueueId, stage: Stage) -> Locked | None:
-    """Lock a message; None: it is not at this stage, or another process has it."""
+    """Lock a message; None: it is not at this stage, or another process has it.
+
+    None, too, for an envelope that a user has put beside the message of another one.
+    """
     at = spool.envelope(message, stage)
     found = locks.lock_with_status(at)
-    return None if found is None else locked(spool, message, stage, at, found)
+    if found is None:
+        return None
+    if is_strange(spool, message, found[1]):
+        locks.unlock_and_close(found[0])
+        return None
+    return locked(spool, message, stage, at, found)
+
+
+def is_strange(spool: Spool, message: QueueId, envelope: os.stat_result) -> bool:
+    """Tell if a member of the group of a sticky spool has put it beside another's content.
+
+    A member may make files in the spool, such as a second envelope at another stage.
+    """
+    if envelope.st_uid in (spool.user, 0) or not spool.root.in_sticky_spool():
+        return False
+    try:
+        content = files.status_of(spool.content(message))
+    except FileNotFoundError:
+        return False
+    return content.st_uid != envelope.st_uid
 
 
 def locked(

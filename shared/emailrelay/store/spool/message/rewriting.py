@@ -6,8 +6,9 @@ name, and that name is on stable storage before anything is appended.
 """
 
 import os
+import stat
 
-from emailrelay import envelope_format, short_journal
+from emailrelay import envelope_format, linux, short_journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Location
@@ -18,6 +19,38 @@ LONG = 1024 * 1024
 
 _LONGEST = 4 * file_octets.LARGEST_ENVELOPE
 """Octets of an envelope file that is too large to be read: no journal becomes so long."""
+
+
+def can_be_written(locked: Locked, status: os.stat_result) -> bool:
+    """Tell if a line can be recorded. This user's file with the usual mode needs no call."""
+    if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
+        return True
+    return linux.may_append(locked.descriptor)
+
+
+def make_anew(locked: Locked) -> None:
+    """Replace an envelope that this user may only read by a copy. Blocks.
+
+    Raises:
+        OSError: see ``replace``.
+
+    """
+    octets = file_octets.read_all(locked.descriptor)
+    replace(locked, octets, read=len(octets))
+
+
+def prepare(locked: Locked) -> None:
+    """Make sure that lines can be recorded, in a file that is not long. Blocks.
+
+    Raises:
+        OSError: see ``replace``.
+
+    """
+    status = os.fstat(locked.descriptor)
+    if not can_be_written(locked, status):
+        make_anew(locked)
+    if status.st_size > LONG:
+        shorten(locked)
 
 
 def shorten_if_long(locked: Locked) -> bool:

@@ -5,8 +5,10 @@ the first: no message is claimed, and a log that was left may tell more than the
 makes a checkpoint and removes the log, so that nothing is replayed after a clean end.
 """
 
+import errno
 import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 
@@ -18,6 +20,14 @@ from emailrelay.store.spool.durable.checkpoint import Checkpoints
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.opening import replay
+
+_TELL = 3.0
+"""Seconds of waiting for the lock until that is reported."""
+_LONGEST = 60.0
+"""Seconds of waiting at most: the first opener may replay a long log, and sync a slow disk."""
+_SHOWS = "lslocks and fuser -v show it"
+_MOMENT = 0.02
+"""Seconds between two tries."""
 
 
 class Presence:
@@ -44,7 +54,7 @@ class Presence:
         if locks.try_lock(self._directory):
             _restore(spool)
         # Not in one step: another process may be the first in between, and finds nothing to do.
-        locks.share_lock(self._directory)
+        self._share(self._directory)
         self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
         self._checkpoints = Checkpoints(spool.root.path, spool.log)
@@ -92,10 +102,30 @@ class Presence:
         """Share the lock that later processes look at."""
         directory = files.reopened(self._spool.directories.log)
         try:
-            locks.share_lock(directory)
+            self._share(directory)
             os.dup2(directory, self._directory, inheritable=False)
         finally:
             os.close(directory)
+
+    def _share(self, directory: int) -> None:
+        """Share the lock of the log's open directory.
+
+        Raises:
+            OSError: another program keeps it; the text says what to do.
+
+        """
+        path = self._spool.root / names.LOG
+        begun, told = time.monotonic(), False
+        while not locks.share_lock(directory):
+            waited = time.monotonic() - begun
+            if waited >= _LONGEST:
+                reason = f"another program keeps a lock on it; end that program ({_SHOWS})"
+                raise OSError(errno.EAGAIN, reason, str(path))
+            if waited >= _TELL and not told:
+                told = True
+                reason = "another process replays the log, or another program has the lock"
+                self._spool.trouble(f"share the lock of {path}", f"{reason} ({_SHOWS})")
+            time.sleep(_MOMENT)
 
     def _checkpoint(self) -> bool:
         try:

@@ -216,6 +216,8 @@ class Recovery:
         with locks.held(path) as envelope:
             if envelope is None or spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
                 return
+            if spool.has_envelope(message):
+                return  # it belongs to another message
             files.rename(path, spool.envelope(message, Stage.READY))
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.announcer.announce(Stage.READY, message)

@@ -9,8 +9,7 @@ import stat
 from collections.abc import Callable
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import FILE_MODE, Directory
 from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 SOCKET = "answers"
@@ -32,8 +31,8 @@ class AnswerSocket(HintSocket):
         """In a sticky spool no other user may answer: a forged 250 would be lost mail."""
         with contextlib.suppress(OSError):
             if not os.fstat(self._directory.fileno()).st_mode & stat.S_ISVTX:
-                return files.FILE_MODE
-        return files.FILE_MODE & stat.S_IRWXU
+                return FILE_MODE
+        return FILE_MODE & stat.S_IRWXU
 
     def _take(self, line: bytes) -> None:
         message, _, answer = line.decode(errors="replace").partition(" ")

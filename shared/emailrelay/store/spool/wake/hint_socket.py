@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files, names
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import FILE_MODE, Directory
 from emailrelay.store.spool.wake.hint_sender import LONGEST, LOOK, socket_path
 
 _MOST_AT_ONCE = 256
@@ -62,7 +62,7 @@ class HintSocket:
 
     def _mode(self) -> int:
         """Return the mode of the socket."""
-        return files.FILE_MODE
+        return FILE_MODE
 
     @property
     def is_open(self) -> bool:

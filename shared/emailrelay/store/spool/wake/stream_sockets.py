@@ -14,7 +14,7 @@ from itertools import islice
 
 from emailrelay import linux
 from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import FILE_MODE, Directory
 from emailrelay.store.spool.wake.hint_sender import socket_path
 
 _BACKLOG = 128
@@ -39,7 +39,7 @@ class OwnSocket:
 
 
 @contextlib.contextmanager
-def listening(directory: Directory, name: str, mode: int = files.FILE_MODE) -> Generator[OwnSocket]:
+def listening(directory: Directory, name: str, mode: int = FILE_MODE) -> Generator[OwnSocket]:
     """Listen at a new socket of this process, which is removed after the block.
 
     Raises:
