@@ -95,7 +95,7 @@ async def test_hint_that_finds_no_room_when_it_is_given_back_is_told(
         return read(descriptor, most)
 
     with monkeypatch.context() as patch:
-        patch.setattr(hint_channel.os, "write", full)
-        patch.setattr(hint_channel.os, "read", cancelled_at_the_same_time)
+        patch.setattr(os, "write", full)
+        patch.setattr(os, "read", cancelled_at_the_same_time)
         await asyncio.wait((receiving,))
     assert lost == ["1.1.0"]
