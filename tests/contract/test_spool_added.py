@@ -195,6 +195,51 @@ async def test_cancelled_call_adds_nothing(
         assert drafts(spool) == []
 
 
+async def test_stop_between_two_of_them_adds_none(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secure, secured = SpoolDraft.secure, list[QueueId]()
+
+    async def stopped_at_the_second(draft: SpoolDraft, stage: Stage) -> None:
+        if secured:
+            raise asyncio.CancelledError
+        await secure(draft, stage)
+        secured.append(draft.id)
+
+    monkeypatch.setattr(SpoolDraft, "secure", stopped_at_the_second)
+    async with spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            add_pair(copy, "one", ADDED)
+            add_pair(copy, "two", ADDED)
+            with pytest.raises(asyncio.CancelledError):
+                await claim.settle(Pass())
+        assert secured
+        assert list(await stages(store)) == [message]
+        assert drafts(spool) == []
+
+
+async def test_disk_that_refuses_their_removal_ends_no_worker(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = files.remove
+
+    def refused(at: Location) -> None:
+        if at.name.endswith(".content") and at.directory.path == str(spool.directory):
+            raise OSError(errno.EROFS, "read-only")
+        remove(at)
+
+    async with spool() as store:
+        message = await put(store, BODY, Stage.UNFILTERED)
+        with monkeypatch.context() as patch:
+            fail_adoptions(patch, lambda: NotRecorded(errno.ENOSPC, "no room"))
+            patch.setattr(files, "remove", refused)
+            with pytest.raises(StoreError, match="no room"):
+                await filter_and_add(store, message)
+        assert list(await stages(store)) == [message]
+
+
 def _cancelled_after(commit: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """Return a commit whose caller is cancelled when it has ended."""
 

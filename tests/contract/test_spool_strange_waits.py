@@ -1,6 +1,7 @@
 """Files that a member of the spool's group puts where clients wait: each client gets its answer."""
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.draft import Draft
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.marks import final_dots
 
 PEER = "mx.test:25"
@@ -112,6 +115,26 @@ async def test_client_keeps_a_message_whose_answer_was_spoilt(
         assert reply is not None
         assert reply.code == 451
         assert await stages(store) == {}
+
+
+async def test_client_keeps_a_message_whose_answer_cannot_be_taken_away(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_away = files.take_away
+
+    def refused(at: Location) -> None:
+        if at.name.endswith(".answer"):
+            raise OSError(errno.EROFS, "read-only")
+        take_away(at)
+
+    async with spool() as store, spool() as other, await waits(store, Ack.FILTERED) as draft:
+        monkeypatch.setattr(files, "take_away", refused)
+        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
+            await claim.settle(Fail(NEVER), answer=NEVER)
+        reply = await answered(draft, within=0.01)
+        monkeypatch.undo()
+        assert reply is not None
+        assert reply.code == 451
 
 
 def sheets(spool: SpoolOpener) -> Path:

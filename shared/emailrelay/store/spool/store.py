@@ -84,10 +84,9 @@ class SpoolStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        spool = open_spool(
-            self._root, self._report, self._clock, sync=self._sync, makes=not self._looking
-        )
-        if self._looking or self._submitting:
+        makes = not (self._looking or self._submitting)
+        spool = open_spool(self._root, self._report, self._clock, sync=self._sync, makes=makes)
+        if not makes:
             return self._open_only(spool)
         presence = Presence(spool)
         try:
@@ -280,9 +279,9 @@ class SpoolStore(Store):
         """See ``Store.wish``."""
         for stage in Stage:
             with as_store_error(f"{wish} {message}"):
-                path = self._spool.envelope(message, stage)
-                if not files.is_there(path):
+                if not self._spool.is_at(message, stage):
                     continue
+                path = self._spool.envelope(message, stage)
                 locked = moves.lock(self._spool, message, stage)
                 if locked is None:
                     # A request for the holder of the claim.

@@ -34,8 +34,9 @@ class _Added(NamedTuple):
 class AddedMessages:
     """The new messages beside one copy: durable before the settlement, visible after it.
 
-    So they are sent once, however often the settlement is refused and the filters run again. If
-    this process dies in between they become visible: some recipients may be in them only.
+    So they are sent once, however often a settlement is refused and the filters run again. If it is
+    uncertain whether the settlement has an effect, or this process dies in between, they become
+    visible: some recipients may be in them only.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -56,10 +57,14 @@ class AddedMessages:
         except FileNotFoundError:
             return
         copy.has_others = bool(found)
-        for name in found:
-            entry = names.parse(name)
-            if entry is not None and entry.stage in {Stage.UNFILTERED, Stage.READY}:
-                await self._take_in_pair(copy.directory / name, entry)
+        try:
+            for name in found:
+                entry = names.parse(name)
+                if entry is not None and entry.stage in {Stage.UNFILTERED, Stage.READY}:
+                    await self._take_in_pair(copy.directory / name, entry)
+        except asyncio.CancelledError:
+            self._withdraw()  # nothing of the settlement is written: the filters make them again
+            raise
 
     async def _take_in_pair(self, envelope: Location, entry: names.EnvelopeName) -> None:
         content = files.open_regular(envelope.directory / names.content(entry.id), alone=False)
@@ -88,9 +93,12 @@ class AddedMessages:
     def after_trouble(self, error: Exception) -> None:
         """Withdraw them if the settlement has surely no effect: the filters make them again."""
         if isinstance(error, StoreError | NotRecorded):
-            added, self._added = self._added, []
-            for each in added:
-                each.draft.withdraw()
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        added, self._added = self._added, []
+        for each in added:
+            each.draft.withdraw()
 
     async def show(self) -> None:
         """Make them visible, however long the disk refuses."""

@@ -188,9 +188,11 @@ class SpoolClaim(Claim):
                 raise
             raise StoreError(f"settle {self.id}", error) from error
         finally:
-            if self._added is not None:
-                await self._added.show()
-            await self.release()
+            try:
+                if self._added is not None:
+                    await self._added.show()
+            finally:
+                await self.release()
         return heard
 
     async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
@@ -373,11 +375,11 @@ class SpoolClaim(Claim):
 
     def _put_off_after_trouble(self, error: Exception) -> None:
         """Put the message off: filters that send mail would send it again at each try."""
-        if self._added is not None:
-            self._added.after_trouble(error)
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
         self._spool.announcer.announce(self.stage, self.id, due=due)
+        if self._added is not None:
+            self._added.after_trouble(error)
 
     def _wish(self) -> AdministratorWish | None:
         """Return the wish of an operator that came after the envelope was read."""

@@ -73,8 +73,9 @@ def _put_off(spool: Spool, message: QueueId, pause: float) -> NotNow:
 
 
 def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
-    if status.st_uid != locked.spool.user and moves.is_strange(locked.spool, locked.id, status):
-        return _left_alone(locked, "its envelope and content are files of different users")
+    if status.st_uid != locked.spool.user and locked.spool.is_strange(locked.id, status):
+        at = locked.spool.envelope(locked.id, locked.stage)
+        return _left_alone(locked, f"its content is another user's than its envelope: remove {at}")
     anew = status.st_size > rewriting.LONG and rewriting.shorten(locked)
     if not rewriting.can_be_written(locked, status):
         alone = _made_ours(locked)

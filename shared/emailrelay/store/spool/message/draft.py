@@ -7,6 +7,8 @@ instead.
 """
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -253,7 +255,10 @@ class SpoolDraft(Draft):
         """Remove a committed draft that is not to be a message."""
         self._durability.forget(self.id, wait=wait)
         self._remove()
-        files.remove(self._spool.content(self.id))
+        try:
+            files.remove(self._spool.content(self.id))
+        except OSError as error:  # a sweep removes a content without an envelope
+            self._spool.trouble(f"remove the content of {self.id}", error)
         self._pair.close()
 
     def _check_spool(self) -> None:
@@ -314,8 +319,8 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     """
     drafted = spool.directories.drafts / names.content(message)
     envelope_path = spool.directories.drafts / names.draft_envelope(message)
-    if spool.has_envelope(message) or spool.has_envelope(message):  # see ``_remove_orphan``
-        # A draft has the id of a message only by an attack, or after a replay of the log.
+    owner = os.fstat(envelope).st_uid
+    if is_taken(spool, message, owner) or is_taken(spool, message, owner):  # see ``_remove_orphan``
         files.remove(drafted)
         files.remove(envelope_path)
         return None
@@ -330,6 +335,22 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     files.rename(envelope_path, spool.envelope(message, stage))
     spool.announcer.announce(stage, message)
     return stage
+
+
+def is_taken(spool: Spool, message: QueueId, owner: int) -> bool:
+    """Tell if a draft of this owner has the id of a message, in a spool that others may attack.
+
+    In a sticky spool members of the group can make a draft for a message of another user, and an
+    envelope for a draft of another user.
+    """
+    if not spool.root.in_sticky_spool():
+        return False
+    trusted = {owner, spool.user, 0}
+    for name in names.envelopes(message):
+        with contextlib.suppress(FileNotFoundError):
+            if files.status_of(spool.root / name).st_uid in trusted:
+                return True
+    return False
 
 
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:

@@ -74,6 +74,8 @@ class FilterWaiter(Waiter):
             files.take_away(self._path)
         except FileNotFoundError:
             self._look()
+            if self._reply is None and files.is_there(self._path.plus(_ANSWER)):
+                self._reply = _UNREADABLE  # it was told, and cannot be taken away
 
     def close(self) -> None:
         """See ``Waiter.close``."""

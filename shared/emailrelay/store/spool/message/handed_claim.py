@@ -177,7 +177,10 @@ class HandedClaim(Claim):
 
     def withdraw(self) -> None:
         """End the message: its client has gone, and its receiver has forgotten it."""
-        delivery_wait.forget(self._spool, self.id)
+        try:
+            delivery_wait.refuse(self._spool, self.id)
+        except OSError as error:
+            self._spool.trouble(f"withdraw {self.id}", error)
         self._remember(transition.gone(MessageEnd.WITHDRAWN))
         self._spool.report(Withdrawn(id=self.id))
         self._open = False

@@ -98,24 +98,15 @@ def lock(spool: Spool, message: QueueId, stage: Stage) -> Locked | None:
     found = locks.lock_with_status(at)
     if found is None:
         return None
-    if is_strange(spool, message, found[1]):
+    try:
+        strange = spool.is_strange(message, found[1])
+    except BaseException:
+        locks.unlock_and_close(found[0])
+        raise
+    if strange:
         locks.unlock_and_close(found[0])
         return None
     return locked(spool, message, stage, at, found)
-
-
-def is_strange(spool: Spool, message: QueueId, envelope: os.stat_result) -> bool:
-    """Tell if a member of the group of a sticky spool has put it beside another's content.
-
-    A member may make files in the spool, such as a second envelope at another stage.
-    """
-    if envelope.st_uid in (spool.user, 0) or not spool.root.in_sticky_spool():
-        return False
-    try:
-        content = files.status_of(spool.content(message))
-    except FileNotFoundError:
-        return False
-    return content.st_uid != envelope.st_uid
 
 
 def locked(

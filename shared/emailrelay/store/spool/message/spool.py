@@ -75,7 +75,32 @@ class Spool:
 
     def stage_of(self, message: QueueId) -> Stage | None:
         """Return the first stage at which the message has an envelope or a link; None: at none."""
-        return next((s for s in Stage if files.is_there(self.envelope(message, s))), None)
+        return next((stage for stage in Stage if self.is_at(message, stage)), None)
+
+    def is_at(self, message: QueueId, stage: Stage) -> bool:
+        """Tell if the message has an envelope of its own, or a link, at a stage."""
+        try:
+            envelope = files.status_of(self.envelope(message, stage))
+            return not self.is_strange(message, envelope)
+        except OSError:
+            return False
+
+    def is_strange(self, message: QueueId, envelope: os.stat_result) -> bool:
+        """Tell if a member of the group of a sticky spool has put it beside another's content.
+
+        A member may make files in the spool, such as a second envelope at another stage.
+
+        Raises:
+            OSError: the content cannot be looked at.
+
+        """
+        if envelope.st_uid in (self.user, 0) or not self.root.in_sticky_spool():
+            return False
+        try:
+            content = files.status_of(self.content(message))
+        except FileNotFoundError:
+            return False
+        return content.st_uid != envelope.st_uid
 
     def content(self, message: QueueId) -> Location:
         """Return the location of a message's content."""

@@ -246,6 +246,8 @@ class Recovery:
 def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
     """Lock a message's envelope at any stage; yield False if another process has the lock."""
     for stage in Stage:
+        if not spool.is_at(message, stage):
+            continue
         path = spool.envelope(message, stage)
         with locks.held(path) as envelope:
             if envelope is not None:

@@ -20,7 +20,7 @@ from emailrelay.store.spool.disk import file_octets, files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message import adoption
-from emailrelay.store.spool.message.draft import roll_forward
+from emailrelay.store.spool.message.draft import is_taken, roll_forward
 from emailrelay.store.spool.message.spool import Spool
 
 _MADE = "made"
@@ -162,7 +162,10 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
     with locks.held(path) as draft:
         if draft is None:
             return
-        if spool.stage_of(message) is None:
+        taken = spool.stage_of(message) is not None
+        if spool.root.in_sticky_spool():
+            taken = is_taken(spool, message, os.fstat(draft).st_uid)
+        if not taken:
             roll_forward(spool, message, draft)
         else:
             _remove_draft(spool, message)
