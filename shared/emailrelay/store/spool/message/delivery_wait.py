@@ -26,7 +26,7 @@ from emailrelay.store.spool.wake.answer_socket import SOCKET
 WITHDRAWN, REPLY, NEW = ".withdrawn", ".reply", ".new"
 """The ends of the names in ``.waiting/``; NEW: a reply that is being written."""
 _LONGEST = 4096
-"""Octets of a reply in a file; real ones are shorter than a line of SMTP."""
+"""Octets of a reply in a file; the rest of a longer one is cut off."""
 _UNKNOWN = "unknown"
 _NOT_DELIVERED = Reply(451, "4.3.0 the message was withdrawn")
 
