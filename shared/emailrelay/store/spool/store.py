@@ -36,7 +36,6 @@ from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.handed_draft import HandedDraft
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
-from emailrelay.store.spool.opening.closing import close_files
 from emailrelay.store.spool.opening.presence import Presence
 from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
@@ -91,8 +90,6 @@ class SpoolStore(Store):
         presence = Presence(spool)
         try:
             spool.root.renew()
-            if directory_check.open_to_members(self._root):
-                await in_thread(close_files, spool.root)
             spool.make_directories()
             directory_check.check(self._root)
             for path, mode in directory_check.open_to_members(self._root).items():
@@ -110,7 +107,7 @@ class SpoolStore(Store):
         spool.announcer.serve(asyncio.get_running_loop())
         self._opened, self._waiters = spool, Waiters(spool)
         self._recovery = Recovery(spool)
-        self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
+        self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.begin))
         done, _ = await asyncio.wait((self._sweeping,), timeout=_PATIENCE)
         try:
             for sweep in done:

@@ -71,9 +71,18 @@ def open_to_members(root: Path) -> dict[Path, int]:
     if not root.stat().st_mode & stat.S_ISVTX:
         return {}
     found = (root / name for name in (*names.DIRECTORIES, names.SLOTS, names.HISTORY))
-    modes = ((path, stat.S_IMODE(path.lstat().st_mode)) for path in found if path.is_dir())
+    modes = ((path, mode) for path in found if (mode := _mode_of_directory(path)) is not None)
     right = ((path, mode, in_sticky(mode, path.name)) for path, mode in modes)
     return {path: wanted for path, mode, wanted in right if _opens_more(mode, wanted)}
+
+
+def _mode_of_directory(path: Path) -> int | None:
+    """Return the mode; None: there is none, or a member of the group has made a link there."""
+    try:
+        found = path.lstat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(found) if stat.S_ISDIR(found) else None
 
 
 def _opens_more(mode: int, wanted: int) -> bool:

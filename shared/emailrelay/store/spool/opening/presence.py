@@ -3,13 +3,16 @@
 All of them share a lock on the log's directory. A process that can have this lock exclusively is
 the first: no message is claimed, and a log that was left may tell more than the files. The last one
 makes a checkpoint and removes the log, so that nothing is replayed after a clean end.
+
+Processes enter one after another, with a lock on another directory. So each process that shares the
+lock has a log that was replayed to its end: if the first opener fails, the next one replays.
 """
 
 import errno
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 
 from emailrelay.errors import RelayError
@@ -23,9 +26,15 @@ from emailrelay.store.spool.opening import replay
 
 _TELL = 3.0
 """Seconds of waiting for the lock until that is reported."""
-_LONGEST = 60.0
-"""Seconds of waiting at most: the first opener may replay a long log, and sync a slow disk."""
-_SHOWS = "lslocks and fuser -v show it"
+_TELL_AGAIN = 60.0
+"""Seconds between two further reports."""
+_LONGEST, _LONGEST_OF_REPLAY = 60.0, 600.0
+"""Seconds of waiting at most; the second while there is a log that may be replayed: it may be long,
+and the disk slow."""
+_REASON = (
+    "another process replays the log, or a program that is not part of the relay has the lock"
+    " (lslocks and fuser -v show it)"
+)
 _MOMENT = 0.02
 """Seconds between two tries."""
 
@@ -51,10 +60,7 @@ class Presence:
         """
         spool = self._spool
         self._directory = files.reopened(spool.directories.log)
-        if locks.try_lock(self._directory):
-            _restore(spool)
-        # Not in one step: another process may be the first in between, and finds nothing to do.
-        self._share(self._directory)
+        self._take_part(self._directory)
         self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
         self._checkpoints = Checkpoints(spool.root.path, spool.log)
@@ -107,6 +113,32 @@ class Presence:
         finally:
             os.close(directory)
 
+    def _take_part(self, directory: int) -> None:
+        """Share the lock of the log's open directory; replay the log if no other process shares it.
+
+        Raises:
+            OSError: the disk refuses, or another program keeps a lock.
+            StoreUnusable: the log is another version's.
+
+        """
+        entering = files.reopened(self._spool.directories.doubt)
+        try:
+            tries = self._tries()
+            while not locks.try_lock(entering):
+                next(tries)
+            while True:
+                # Shared first: then only a process that shares it, too, keeps it from becoming
+                # exclusive. That process has entered, so the log was replayed. A share is lost if
+                # it cannot become exclusive.
+                if locks.share_lock(directory):
+                    if locks.try_lock(directory):
+                        _restore(self._spool)
+                    if locks.share_lock(directory):
+                        return
+                next(tries)
+        finally:
+            locks.unlock_and_close(entering)
+
     def _share(self, directory: int) -> None:
         """Share the lock of the log's open directory.
 
@@ -114,18 +146,30 @@ class Presence:
             OSError: another program keeps it; the text says what to do.
 
         """
-        path = self._spool.root / names.LOG
-        begun, told = time.monotonic(), False
+        tries = self._tries()
         while not locks.share_lock(directory):
+            next(tries)
+
+    def _tries(self) -> Iterator[None]:
+        """Yield after a moment, again and again; report a long wait.
+
+        Raises:
+            OSError: it has been too long; the text says what to do.
+
+        """
+        path = self._spool.root / names.LOG
+        begun, tell = time.monotonic(), _TELL
+        while True:
+            time.sleep(_MOMENT)
+            yield
             waited = time.monotonic() - begun
             if waited >= _LONGEST:
-                reason = f"another program keeps a lock on it; end that program ({_SHOWS})"
-                raise OSError(errno.EAGAIN, reason, str(path))
-            if waited >= _TELL and not told:
-                told = True
-                reason = "another process replays the log, or another program has the lock"
-                self._spool.trouble(f"share the lock of {path}", f"{reason} ({_SHOWS})")
-            time.sleep(_MOMENT)
+                replays = segment.numbers(self._spool.log.directory)
+                if not replays or waited >= _LONGEST_OF_REPLAY:
+                    raise OSError(errno.EAGAIN, _REASON, str(path))
+            if waited >= tell:
+                tell = waited + _TELL_AGAIN
+                self._spool.trouble(f"share the lock of {path}", _REASON)
 
     def _checkpoint(self) -> bool:
         try:

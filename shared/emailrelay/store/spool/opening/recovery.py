@@ -24,6 +24,7 @@ from emailrelay.store.spool.marks.live_writer import LiveWriters
 from emailrelay.store.spool.message import adoption, delivery_wait, draft, notice
 from emailrelay.store.spool.message.moves import leave, lock
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.opening.closing import close_files
 from emailrelay.store.spool.wake.answer_socket import SOCKET
 
 _BUSY_IS_OLD = 600.0
@@ -41,6 +42,16 @@ class Recovery:
     spool: Spool
     over: bool = False
     """Set to end a sweep in its thread soon; another sweep does the rest."""
+
+    def begin(self) -> None:
+        """Sweep for the first time in a process, then close a sticky spool to its members."""
+        self.sweep()
+        root = self.spool.root
+        try:
+            if root.in_sticky_spool() and os.fstat(root.fileno()).st_uid == self.spool.user:
+                close_files(root, over=lambda: self.over)
+        except OSError as error:
+            self.spool.trouble("close the spool to members of the group", error)
 
     def sweep(self) -> None:
         """Finish or undo the work of dead processes. Blocks; for a thread."""
