@@ -1,6 +1,7 @@
 """The services as real processes around spools in a test's directory."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -27,6 +28,8 @@ STOP_LIMIT = 10.0
 
 Happening = dict[str, Any]
 """A line of a service's log."""
+_FIRST_PORT, _PORTS_EACH, _PROCESSES = 10_240, 2_700, 8
+"""The ports of tests: each of so many test processes has so many."""
 _T = TypeVar("_T")
 
 
@@ -39,10 +42,25 @@ def until(condition: Callable[[], _T], what: str, seconds: float = HANG) -> _T:
     return found
 
 
+def _own_ports() -> Iterator[int]:
+    """Yield the ports of this test process, again and again: others that run beside it have others.
+
+    They are outside the range of the ports that clients get.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+    first = _FIRST_PORT + worker * _PORTS_EACH
+    offset = random.randrange(_PORTS_EACH)  # noqa: S311 -- no secret
+    for count in itertools.count(offset):
+        yield first + count % _PORTS_EACH
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """Give a free port outside the range of the ports that clients get."""
+    """Give a free port that no other test takes before this one uses it."""
     while True:
-        port = random.randrange(10_240, 32_000)  # noqa: S311 -- no secret
+        port = next(_ports)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
