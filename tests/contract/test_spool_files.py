@@ -25,7 +25,7 @@ from emailrelay.events.store import PossibleDuplicate, SetAside
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.feed import lately_given
 
@@ -38,7 +38,7 @@ def test_the_two_ways_to_take_the_lock_exclude_each_other(
     if not new_first:
         first, second = second, first
     one = files.create(Directory(str(tmp_path)) / "envelope")
-    other = files.open_regular(Directory(str(tmp_path)) / "envelope")
+    other = regular_files.open_regular(Directory(str(tmp_path)) / "envelope")
     assert other is not None
     assert first(one)
     assert not second(other)

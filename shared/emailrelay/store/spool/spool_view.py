@@ -9,7 +9,7 @@ from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.queue_id import QueueId, arrival, arrived_at
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory
 
 _CHUNK = 256 * 1024
@@ -96,7 +96,7 @@ class SpoolView(QueueView):
         """Read an envelope and its journal; None: the message is not at this stage."""
         path = self._root / names.envelope(message.id, message.stage)
         try:
-            octets = files.read_present(path)
+            octets = regular_files.read_present(path)
             if octets is None:
                 return None
             file = envelope_format.parse(octets)
@@ -108,7 +108,7 @@ class SpoolView(QueueView):
         """See ``QueueView.content``."""
         if not names.is_id(message):
             return None
-        descriptor = files.open_regular(self._root / names.content(message), alone=False)
+        descriptor = regular_files.open_regular(self._root / names.content(message), alone=False)
         return None if descriptor is None else _chunks(descriptor)
 
     def free(self) -> tuple[int, int] | None:

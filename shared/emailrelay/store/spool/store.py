@@ -20,7 +20,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
 from emailrelay.store.claim import Claim
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import directory_check, files, names
+from emailrelay.store.spool.disk import directory_check, files, names, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
@@ -241,8 +241,8 @@ class SpoolStore(Store):
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                octets = files.read_present(path)
-            except files.NoRegularFileError as error:
+                octets = regular_files.read_present(path)
+            except regular_files.NoRegularFileError as error:
                 raise DamagedMessage("envelope: no regular file") from error
             except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error

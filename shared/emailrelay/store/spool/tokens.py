@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncGenerator
 
 from emailrelay.errors import as_store_error
-from emailrelay.store.spool.disk import file_octets, files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.tokens import TokenStore, TokenTurn
@@ -102,7 +102,7 @@ class SpoolTokens(TokenStore):
         """See ``TokenStore.read``."""
         with as_store_error("the tokens cannot be read"):
             try:
-                return files.read(self._directory(makes=False) / f"{account}.json")
+                return regular_files.read(self._directory(makes=False) / f"{account}.json")
             except FileNotFoundError:
                 return None
 

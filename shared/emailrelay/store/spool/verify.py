@@ -13,7 +13,7 @@ from emailrelay.errors import DamagedMessage, as_store_error, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool.disk import file_octets, files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.verification import DamageFinding, Verification
 
@@ -78,7 +78,7 @@ class SpoolVerification(Verification):
 
     def _damage(self, name: str, message: QueueId) -> str | None:
         try:
-            octets = files.read(self._at(name))
+            octets = regular_files.read(self._at(name))
             if octets is None:
                 return "no regular file"
             file = envelope_format.parse(octets)
@@ -88,7 +88,7 @@ class SpoolVerification(Verification):
         return self._content_damage(message, history)
 
     def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
-        content = files.open_regular(self._root / names.content(message))
+        content = regular_files.open_regular(self._root / names.content(message))
         if content is None:
             return "content: missing"
         try:

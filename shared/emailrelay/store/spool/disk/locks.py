@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from functools import cache
 
 from emailrelay import started_programs
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, regular_files
 from emailrelay.store.spool.disk.directory import Location
 
 
@@ -91,7 +91,7 @@ def lock_named(at: Location, *, new: bool = False) -> int | None:
 
 def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_result] | None:
     """Do as ``lock_named``, and return the status of the locked file, too."""
-    opened = files.open_with_status(at)
+    opened = regular_files.open_with_status(at)
     if opened is None:
         return None
     descriptor, before = opened

@@ -13,7 +13,7 @@ import stat
 from typing import NamedTuple
 
 from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds
-from emailrelay.store.spool.disk import file_octets, files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]{4,9}))?\.jsonl")
@@ -124,7 +124,7 @@ def _size(at: Location) -> int | None:
 def read_bounds(directory: Directory) -> HistoryBounds | None:
     """Read the bounds; None: there are none, or none that can be read."""
     try:
-        descriptor = files.open_regular(directory / _BOUNDS)
+        descriptor = regular_files.open_regular(directory / _BOUNDS)
     except FileNotFoundError:
         return None
     if descriptor is None:

@@ -17,7 +17,7 @@ from emailrelay.history_record import EndedMessage, PastMessage
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.store.mail_history import SearchStep
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, regular_files
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.history import day_files
 from emailrelay.store.spool.history.day_files import DayFile
@@ -158,7 +158,7 @@ def _size(directory: Directory, place: DayFile) -> int:
 @contextmanager
 def _opened(directory: Directory, place: DayFile) -> Generator[int | None]:
     """Open a file; None: it has gone, or is a link or no regular file."""
-    descriptor = files.open_regular(directory / place.name)
+    descriptor = regular_files.open_regular(directory / place.name)
     try:
         yield descriptor
     finally:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import file_octets, files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.turn_end import at_turn_end
 
@@ -128,7 +128,7 @@ def _read(directory: Directory) -> Iterator[bytes]:
         names = (entry.name for entry in islice(entries, _MOST_NAMES))
         for name in islice(filter(_NAME.fullmatch, names), _MOST_FILES):
             with contextlib.suppress(OSError):
-                yield files.read_beginning(directory / name, _MOST_SLOTS * _SLOT) or b""
+                yield regular_files.read_beginning(directory / name, _MOST_SLOTS * _SLOT) or b""
 
 
 def left_behind(directory: Directory) -> Iterator[Left]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from emailrelay.errors import StoreError, as_store_error
 from emailrelay.routes import Rate
 from emailrelay.store.limits import RouteLimits, Slot
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _LOOK = 0.05
@@ -78,7 +78,7 @@ class SpoolSlot(Slot):
     def wanted(self) -> bool:
         """See ``Slot.wanted``."""
         try:
-            mark = files.open_regular(self._directory / "wanted")
+            mark = regular_files.open_regular(self._directory / "wanted")
         except OSError:
             return False
         if mark is None:

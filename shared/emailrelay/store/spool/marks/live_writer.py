@@ -8,7 +8,7 @@ import os
 import time
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Directory
 
 _LOOK = 1.0
@@ -82,7 +82,7 @@ class LiveWriters:
         return self._known[process]
 
     def _lives(self, process: str) -> bool:
-        descriptor = files.open_regular(self._directory / _name(process))
+        descriptor = regular_files.open_regular(self._directory / _name(process))
         if descriptor is None:
             return False
         try:
@@ -105,7 +105,7 @@ class KnownWriters:
             if locks.is_locked(descriptor):
                 return True
             os.close(self._open.pop(process))
-        descriptor = files.open_regular(self._directory / _name(process))
+        descriptor = regular_files.open_regular(self._directory / _name(process))
         if descriptor is None:
             return False
         if not locks.is_locked(descriptor):

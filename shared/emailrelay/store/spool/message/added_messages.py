@@ -12,7 +12,7 @@ from emailrelay.events.store import TakenIn
 from emailrelay.mail_fields import mail_fields
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, names, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.message import draft
@@ -67,7 +67,9 @@ class AddedMessages:
             raise
 
     async def _take_in_pair(self, envelope: Location, entry: names.EnvelopeName) -> None:
-        content = files.open_regular(envelope.directory / names.content(entry.id), alone=False)
+        content = regular_files.open_regular(
+            envelope.directory / names.content(entry.id), alone=False
+        )
         if content is None:
             return
         try:

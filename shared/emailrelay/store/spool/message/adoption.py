@@ -20,7 +20,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import file_octets, files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability, Result
@@ -302,13 +302,13 @@ def whole_result(spool: Spool, message: QueueId, current: bytes) -> bytes | None
     """
     at = spool.directories.work / names.adopted_copy(message)
     adopted = at.directory.below(at.name, makes=False, private=True)
-    envelope = files.read(adopted / _RESULT) or current
+    envelope = regular_files.read(adopted / _RESULT) or current
     try:
         history = journal_format.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return None
     content = adopted / names.content(message)
-    found = files.measured(content if files.exists(content) else spool.content(message))
+    found = regular_files.measured(content if files.exists(content) else spool.content(message))
     return envelope if found == (history.length, history.crc32) else None
 
 

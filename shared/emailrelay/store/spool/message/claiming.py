@@ -19,7 +19,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import file_octets, files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message import adoption, delivery_wait, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import (
@@ -152,10 +152,10 @@ def _content(at: Location, history: History) -> OpenContent | str:
     """Open the content; return why it is none if it is damaged."""
     length, crc32 = history.length, history.crc32
     if length is not None and crc32 is not None and 0 < length <= SMALL:
-        known = files.open_with_octets(at, length, crc32)
+        known = regular_files.open_with_octets(at, length, crc32)
         if known is not None:
             return OpenContent(known[0], length, known[1])
-    opened = files.open_with_status(at)
+    opened = regular_files.open_with_status(at)
     if opened is None:
         return "content: missing"
     content, size = opened[0], opened[1].st_size

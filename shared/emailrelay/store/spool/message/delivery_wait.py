@@ -16,7 +16,7 @@ from collections.abc import Callable
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.spool.disk import file_octets, files
+from emailrelay.store.spool.disk import file_octets, files, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.marks import final_dots, live_writer
 from emailrelay.store.spool.message.client_wait import Wait, Waiter
@@ -56,7 +56,7 @@ class DeliveryWaiter(Waiter):
     def _look(self) -> None:
         at = self._path.plus(REPLY)
         with contextlib.suppress(OSError):  # any member of the group may put anything there
-            octets = files.read_beginning(at, _LONGEST)
+            octets = regular_files.read_beginning(at, _LONGEST)
             if octets is not None:
                 files.remove(at)
                 self._hear(octets.decode(errors="replace"))

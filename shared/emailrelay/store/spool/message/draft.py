@@ -24,7 +24,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.draft import Draft
-from emailrelay.store.spool.disk import file_octets, files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
@@ -360,6 +360,6 @@ def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | N
     except DamagedMessage:
         return None
     accepted = history.length, history.crc32
-    if not any(found == accepted for found in map(files.measured, contents)):
+    if not any(found == accepted for found in map(regular_files.measured, contents)):
         return None
     return history.stage if history.moving is None else Stage.HELD

@@ -12,7 +12,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_depth
-from emailrelay.store.spool.disk import file_octets, files
+from emailrelay.store.spool.disk import file_octets, regular_files
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
@@ -53,7 +53,7 @@ class SpoolFailure(FailedMessage):
     async def beginning(self, most: int) -> bytes:
         """See ``FailedMessage.beginning``."""
         with as_store_error(f"read {self._spool.content(self.id)}"):
-            descriptor = files.open_regular(self._spool.content(self.id))
+            descriptor = regular_files.open_regular(self._spool.content(self.id))
             if descriptor is None:
                 return b""
             try:

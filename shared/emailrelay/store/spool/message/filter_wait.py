@@ -14,7 +14,7 @@ import time
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.store.spool.disk import file_octets, files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.client_wait import Wait, Waiter
 from emailrelay.store.spool.message.spool import Spool
@@ -63,7 +63,7 @@ class FilterWaiter(Waiter):
         # A process that died before its rename has left a line, too: the last line counts.
         replies = octets.decode(errors="replace").splitlines()[1:]
         if not replies:
-            return  # a member of the group made that name; nobody has answered
+            return  # there is no answer: a member of the group made that name
         try:
             self._reply = Reply.parse(replies[-1])
         except ValueError:  # the message may be gone: only its client still has it for certain
@@ -134,7 +134,7 @@ class FilterWait(Wait):
 def look_for(spool: Spool, message: QueueId) -> FilterWait | None:
     """Look for a living client who waits for the filters."""
     path = spool.directories.waiting / message
-    opened = files.open_with_status(path, appends=True)
+    opened = regular_files.open_with_status(path, appends=True)
     if opened is None:
         return None
     descriptor, status = opened

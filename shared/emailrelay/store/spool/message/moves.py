@@ -18,7 +18,7 @@ from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import file_octets, files, locks
+from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.message import delivery_wait
@@ -244,7 +244,7 @@ def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
 
 def append_beside(path: Location, entry: Entry) -> bool:
     """Append to a journal without its lock, which a claim may have; False if it is not there."""
-    reading = files.open_regular(path)
+    reading = regular_files.open_regular(path)
     if reading is None:
         return False
     try:

@@ -22,7 +22,7 @@ from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import file_octets, files, names
+from emailrelay.store.spool.disk import file_octets, files, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
@@ -101,7 +101,7 @@ class Notice:
 
     def others(self) -> tuple[QueueId, ...]:
         """Return the other messages that it is about."""
-        octets = files.read(self.directory / _ALSO) or b""
+        octets = regular_files.read(self.directory / _ALSO) or b""
         return tuple(map(QueueId, octets.decode("ascii", "replace").split()))
 
     def discard(self) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
 from emailrelay.store.claim import WorkCopy
-from emailrelay.store.spool.disk import file_octets, files, names
+from emailrelay.store.spool.disk import file_octets, files, names, regular_files
 from emailrelay.store.spool.disk.directory import PRIVATE, Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.moves import Locked
@@ -135,7 +135,7 @@ def open_left(path: Location) -> int:
         StoreError: there is no regular file.
 
     """
-    descriptor = files.open_regular(path, alone=False)
+    descriptor = regular_files.open_regular(path, alone=False)
     if descriptor is None:
         raise StoreError(f"adopt {path}", "the filters left no regular file")
     return descriptor

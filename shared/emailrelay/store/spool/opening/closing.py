@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 
@@ -44,7 +44,7 @@ def _is_open(found: os.stat_result) -> bool:
 
 
 def _close(at: Location) -> None:
-    descriptor = files.open_regular(at)
+    descriptor = regular_files.open_regular(at)
     if descriptor is None:
         return
     try:

@@ -16,7 +16,7 @@ from emailrelay.events.store import Recovered
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import file_octets, files, locks, names
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message import adoption
@@ -97,7 +97,7 @@ def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> 
         adoption.discard(spool, message)
     if octets is None:  # only files have it: it is large, or its record is gone
         return changed
-    if files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
+    if regular_files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
     if found is None:
@@ -226,7 +226,7 @@ def _content_of(history: History, contents: Sequence[Content]) -> bytes | None:
 
 
 def _read(path: Location) -> bytes:
-    return files.read(path) or b""
+    return regular_files.read(path) or b""
 
 
 def _put(spool: Spool, octets: bytes, path: Location) -> None:
