@@ -23,8 +23,8 @@ BIN = Path(sys.executable).parent
 SAMPLE_FILTER = ROOT / "deploy" / "filters" / "add-relayed-header"
 HANG = 120.0
 """Seconds before a test gives up waiting: ten times the need of a loaded machine."""
-STOP_LIMIT = 10.0
-"""Seconds in which a service told to stop must be gone: it promises five."""
+STOP_LIMIT = 30.0
+"""Seconds in which a service told to stop must be gone: it promises five on a calm machine."""
 
 Happening = dict[str, Any]
 """A line of a service's log."""

@@ -69,7 +69,7 @@ class Host:
 def host(relay: Relay) -> Iterator[Host]:
     server = DatabaseServer()
     try:
-        yield Host(relay, server, server.url(server.database(relay.directory), lease="4"))
+        yield Host(relay, server, server.url(server.database(relay.directory), lease="10"))
     finally:
         relay.clear_away()
         server.remove()

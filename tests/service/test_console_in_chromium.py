@@ -94,7 +94,7 @@ class Scene(NamedTuple):
         self.chromium.find("#name").send_keys(name)
         self.chromium.find("#password").send_keys("secret")
         self.chromium.find("main button").click()
-        assert "Sign out" in self.chromium.words
+        self.chromium.until_words("Sign out")
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +366,7 @@ def test_a_viewer_sees_no_actions(scene: Scene, ann: Chromium) -> None:
         assert "bob@partner.test" in ann.words
         assert ann.all("main button") == ann.all("main .filter button")
         ann.find("tbody a").click()
-        assert "Only operators read" in ann.words
+        ann.until_words("Only operators read")
         ann.open("/doctor")
         assert "Only operators can begin" in ann.words
         assert ann.barriers() == []

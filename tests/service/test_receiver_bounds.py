@@ -49,7 +49,7 @@ async def test_connections_beyond_the_limit_are_turned_away() -> None:
 
 @pytest.mark.parametrize("after", ["", "NOO", "content"])
 async def test_a_silent_client_is_told_and_left(after: str) -> None:
-    async with receiving(settings(idle_timeout=2.0)) as running, running.client() as peer:
+    async with receiving(settings(idle_timeout=4.0)) as running, running.client() as peer:
         if after == "content":
             await peer.to_data()
         else:
@@ -61,13 +61,13 @@ async def test_a_silent_client_is_told_and_left(after: str) -> None:
 
 
 async def test_slow_but_steady_content_is_not_cut() -> None:
-    idle = 1.5
+    idle = 4.0
     async with receiving(settings(idle_timeout=idle)) as running, running.client() as peer:
         await peer.to_data()
-        end = asyncio.get_running_loop().time() + 3 * idle
+        end = asyncio.get_running_loop().time() + 1.5 * idle
         while asyncio.get_running_loop().time() < end:
             peer.send(b"x")
-            await asyncio.sleep(idle / 20)
+            await asyncio.sleep(idle / 40)
         assert (await peer.ask("\r\n.")).startswith("250 ")
         assert len(running.mail()) == 1
 

@@ -170,9 +170,9 @@ async def test_a_client_that_leaves_leaves_nothing(way: str, poured: list[int]) 
 
 
 async def test_a_client_that_falls_silent_is_told(poured: list[int]) -> None:
-    async with receiving(settings(idle_timeout=1.5)) as running, running.client() as peer:
+    async with receiving(settings(idle_timeout=3.0)) as running, running.client() as peer:
         await peer.to_data()
-        for _ in range(4):  # longer than the time limit for silence, but never silent
+        for _ in range(7):  # longer than the time limit for silence, but never silent
             peer.send(lines(MIB // 4))
             await asyncio.sleep(0.5)
         assert (await peer.reply()).startswith("421 4.4.2 ")

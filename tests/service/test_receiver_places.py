@@ -110,7 +110,7 @@ async def test_clients_without_a_handshake_keep_out_no_other_client(tmp_path: Pa
 
 
 async def test_a_client_has_less_patience_before_its_first_mail() -> None:
-    given = settings(first_mail_timeout=2.0, idle_timeout=1000.0)
+    given = settings(first_mail_timeout=4.0, idle_timeout=1000.0)
     async with (
         receiving(given) as running,
         running.client() as silent,
