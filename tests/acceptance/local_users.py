@@ -15,6 +15,8 @@ from tests.acceptance.relay import HANG, ROOT
 SERVICE, MEMBER, GROUP, OTHERS = 64_011, 64_012, 64_013, 64_014
 """User and group ids that no account of this machine has."""
 
+DIRECTORIES = (".new", ".work", ".wake", ".doubt", ".waiting", ".dsn", ".wal", ".slots")
+"""Those in a spool."""
 MESSAGE = "From: a@here.test\r\nTo: b@x.test\r\nSubject: hello\r\n\r\nhello\r\n"
 _PLACES = [ROOT, ROOT / "shared", *(ROOT / "services").iterdir(), sysconfig.get_path("purelib")]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(map(str, _PLACES))}

@@ -1,17 +1,23 @@
 """Messages that a receiver hands to a forwarder, since their clients wait: no files are needed."""
 
 import asyncio
-import contextlib
 import shutil
 import socket
 import stat
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from tests.contract.conftest import SpoolOpener
+from tests.contract.handing import (
+    CONTENT,
+    WIDE,
+    answered,
+    committed,
+    files,
+    handed_over,
+    link,
+    linked,
+    socket_of,
+)
 from tests.contract.mail import (
     ANN,
     BOB,
@@ -30,74 +36,17 @@ from tests.contract.mail import (
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address
-from emailrelay.events.delivery import Withdrawn
-from emailrelay.events.store import PossibleDuplicate, StoreTrouble
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_query import HistoryQuery
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
-from emailrelay.store.base import Store
-from emailrelay.store.claim import Claim
-from emailrelay.store.draft import Draft
-from emailrelay.store.feed import Feed
-from emailrelay.store.mail_history import HistoryBounds
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.feed import handed
-from emailrelay.store.spool.message import handed_claim
 from emailrelay.store.spool.message.handed_claim import HandedClaim
 from emailrelay.store.spool.wake import handing, stream_sockets
-from emailrelay.store.spool.wake.answer_socket import SOCKET, AnswerSocket
 from emailrelay.store.spool.wake.package import LARGEST_CONTENT
-
-WIDE = HistoryBounds(30, 100_000_000)
-CONTENT = b"Subject: x\r\n\r\n"
-
-
-def files(spool: SpoolOpener) -> list[str]:
-    places = (spool.directory, spool.directory / ".new")
-    return [path.name for place in places for path in place.glob("emailrelay.*")]
-
-
-def socket_of(spool: SpoolOpener) -> Path:
-    (found,) = (spool.directory / ".wake").glob(f"{handing.TAKES}*")
-    return found
-
-
-@asynccontextmanager
-async def linked(receiver: Store, forwarder: Store) -> AsyncGenerator[Feed]:
-    """Open a feed, and connect the receiver to it."""
-    async with forwarder.feed(Stage.READY) as feed:
-        await link(receiver)
-        yield feed
-
-
-async def link(receiver: Store) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            async with receiver.draft_for_delivery(ENVELOPE) as draft:
-                if type(draft).__name__ == "HandedDraft":
-                    return
-            await asyncio.sleep(0)
-
-
-async def committed(store: Store, content: bytes = CONTENT) -> Draft:
-    draft = store.draft_for_delivery(ENVELOPE)
-    draft.write(content)
-    await draft.commit(Stage.READY, Ack.DELIVERED, "session-1")
-    return draft
-
-
-async def handed_over(store: Store, feed: Feed) -> tuple[Draft, Claim]:
-    draft = await committed(store)
-    claim = await next_of(feed)
-    assert isinstance(claim, HandedClaim)
-    return draft, claim
-
-
-async def answered(draft: Draft) -> Reply | None:
-    async with asyncio.timeout(PATIENCE):
-        return await draft.answer(PATIENCE)
 
 
 async def test_delivery_makes_no_file(spool: SpoolOpener) -> None:
@@ -320,98 +269,6 @@ async def test_forwarder_that_takes_no_more_keeps_only_what_it_works_on(spool: S
             assert found == {before.id, later.id}
             assert await claim.settle(Done(), answer=OK)
             assert await answered(draft) == OK
-
-
-@dataclass
-class Hang:
-    """A receiver hangs: it takes no answers."""
-
-    now: bool = False
-
-
-@pytest.fixture
-def hang(monkeypatch: pytest.MonkeyPatch) -> Hang:
-    hang, receive = Hang(), AnswerSocket.receive
-
-    def take(answers: AnswerSocket) -> None:
-        if not hang.now:
-            receive(answers)
-
-    monkeypatch.setattr(AnswerSocket, "receive", take)
-    return hang
-
-
-async def test_answer_for_a_full_socket_keeps_the_message_in_doubt(
-    spool: SpoolOpener, hang: Hang
-) -> None:
-    async with spool() as store, spool() as other, linked(store, other) as feed:
-        draft, claim = await handed_over(store, feed)
-        async with draft:
-            assert await claim.before_dot("mx.test:25")
-            hang.now = True
-            fill(spool)
-            settling = asyncio.ensure_future(claim.settle(Done(), answer=OK))
-            done, _ = await asyncio.wait((settling,), timeout=0.3)
-            assert not done
-            assert draft.id in doubts(spool)
-            hang.now = False
-            assert await settling
-            assert await answered(draft) == OK
-        assert draft.id not in doubts(spool)
-
-
-async def test_receiver_that_hangs_does_not_hold_the_forwarder(
-    spool: SpoolOpener, hang: Hang, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handed_claim, "_PATIENCE", 0.1)
-    async with spool() as store, spool() as other, linked(store, other) as feed:
-        draft, claim = await handed_over(store, feed)
-        async with draft:
-            assert await claim.before_dot("mx.test:25")
-            hang.now = True
-            fill(spool)
-            async with asyncio.timeout(PATIENCE):
-                await claim.settle(Done(), answer=OK)
-            (trouble,) = (event for event in spool.reports if isinstance(event, StoreTrouble))
-            assert trouble.doing == f"answer the client of {draft.id}"
-            await asyncio.sleep(0)  # the note is cleared at the end of the turn
-            assert draft.id not in doubts(spool)
-            # It finds the answer in a file when it looks.
-            assert await draft.answer(0) == OK
-
-
-async def test_client_that_gave_up_long_before_its_turn_is_recorded(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handed, "_FRESH", 0.0)
-    async with spool() as store, spool() as other, linked(store, other) as feed:
-        await store.history().keep(WIDE)
-        draft = await committed(store)
-        asking = asyncio.ensure_future(feed.claim())
-        async with asyncio.timeout(PATIENCE):
-            assert await draft.answer(0) is None
-            while Withdrawn(id=draft.id) not in spool.reports:  # noqa: ASYNC110 - seen by asking
-                await asyncio.sleep(0.01)
-        asking.cancel()
-        await asyncio.wait((asking,))
-        assert list((spool.directory / ".waiting").iterdir()) == []
-
-
-def fill(spool: SpoolOpener) -> None:
-    """Send to the receiver's socket for answers until it is full."""
-    (path,) = (spool.directory / ".wake").glob(f"{SOCKET}.*")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)  # noqa: FBT003 - the library's own
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                sender.sendto(b"no answer", str(path))
-
-
-def doubts(spool: SpoolOpener) -> str:
-    return "".join(
-        path.read_bytes().decode(errors="replace")
-        for path in (spool.directory / ".doubt").iterdir()
-    )
 
 
 @pytest.mark.parametrize(

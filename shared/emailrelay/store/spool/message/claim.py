@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 import os
 import time
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
@@ -21,16 +20,16 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.base import CHUNK
 from emailrelay.store.claim import AtHand, Claim, WorkCopy
 from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message import adoption, delivery_wait, moves
+from emailrelay.store.spool.message import adoption, delivery_wait, moves, open_content
 from emailrelay.store.spool.message.added_messages import AddedMessages
 from emailrelay.store.spool.message.adoption import Replacement
 from emailrelay.store.spool.message.doubt import Doubt
 from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.open_content import SMALL, OpenContent
 from emailrelay.store.spool.message.remembering import remember
 from emailrelay.store.spool.message.work_copy import CopySource, SpoolCopy, copied, make_copy
 from emailrelay.store.transition import Change
@@ -38,22 +37,8 @@ from emailrelay.store.transition import Change
 LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
-SMALL = 64 * 1024
-"""Octets of a content that is read at once, and closed at once when it is removed: 20 µs, less than
-by another thread."""
-_LEAST = 4096
-"""Octets of a content that are read at a time at least."""
 
 _T = TypeVar("_T")
-
-
-class OpenContent(NamedTuple):
-    """The content of a claimed message."""
-
-    descriptor: int
-    size: int
-    octets: bytes | None = None
-    """All of a small one that is what was accepted; None: it is read when it is needed."""
 
 
 class SpoolClaim(Claim):
@@ -97,28 +82,9 @@ class SpoolClaim(Claim):
         if self._octets is not None:
             yield self._octets
             return
-        offset = crc32 = 0
-        while True:
-            # A small buffer: one of ``CHUNK`` octets would cost more than all else here.
-            room = min(CHUNK, max(self.size - offset, _LEAST) + 1)
-            try:
-                chunk = os.pread(self._content, room, offset)
-            except OSError as error:
-                raise StoreError(f"read {self._locked.content}", error) from error
-            if not chunk:
-                break
-            offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
+        content, at = self._content, self._locked.content
+        async for chunk in open_content.chunks(content, self.size, at, self.history):
             yield chunk
-            if len(chunk) < room and offset >= self.size:
-                break  # the end: another call would only confirm it
-        self._check(offset, crc32)
-
-    def _check(self, length: int, crc32: int) -> None:
-        """Fail at the end of a content that has changed since accepted: it must not be sent."""
-        expected = self.history.length, self.history.crc32
-        if self.history.released or self.history.crc32 is None or expected == (length, crc32):
-            return
-        raise StoreError(f"read {self._locked.content}", "it has changed since accepted")
 
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""

@@ -19,16 +19,11 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
-from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.message import adoption, delivery_wait, moves, rewriting, waiting
-from emailrelay.store.spool.message.claim import (
-    LOOK_AGAIN_AT_TROUBLE,
-    SMALL,
-    OpenContent,
-    SpoolClaim,
-)
+from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.open_content import open_content
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.transition import Change
 
@@ -119,7 +114,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         return _withdraw(locked)
     if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
         return NotNow(None)
-    found = _content(locked.content, history)
+    found = open_content(locked.content, history)
     if isinstance(found, str):
         return _set_aside(locked, found)
     return SpoolClaim(
@@ -146,23 +141,6 @@ def _goes_elsewhere(locked: Locked, by_hand: Change) -> bool:
         return True
     moves.make(locked, by_hand)
     return by_hand.stage is not stage
-
-
-def _content(at: Location, history: History) -> OpenContent | str:
-    """Open the content; return why it is none if it is damaged."""
-    length, crc32 = history.length, history.crc32
-    if length is not None and crc32 is not None and 0 < length <= SMALL:
-        known = regular_files.open_with_octets(at, length, crc32)
-        if known is not None:
-            return OpenContent(known[0], length, known[1])
-    opened = regular_files.open_with_status(at)
-    if opened is None:
-        return "content: missing"
-    content, size = opened[0], opened[1].st_size
-    if length not in (None, size) and not history.released:
-        os.close(content)
-        return f"content: {size} octets, {length} were accepted"
-    return OpenContent(content, size)
 
 
 def _made_ours(locked: Locked) -> NotNow | None:

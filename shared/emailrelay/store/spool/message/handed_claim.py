@@ -26,9 +26,10 @@ from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.message import delivery_wait, moves
-from emailrelay.store.spool.message.claim import OpenContent, SpoolClaim
+from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.delivery_wait import DeliveryWait
 from emailrelay.store.spool.message.doubt import Doubt
+from emailrelay.store.spool.message.open_content import OpenContent
 from emailrelay.store.spool.message.remembering import remember
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.package import Package
