@@ -27,7 +27,7 @@ class RetryOptions(Declared):
     fifth."""
 
     retry_factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
-    """The factor by which each further pause is longer than the one before."""
+    """The factor by which the pause grows after each further attempt."""
 
     retry_longest: Seconds = 3600.0
     """The longest pause."""
@@ -118,8 +118,8 @@ class DeliveryOptions(Declared):
     possible_duplicate. Allow the service two seconds more before you kill it."""
 
     forward_to_all: Flag = False
-    """With immediate delivery (ack = delivered): deliver to all recipients, or to none with the
-    first refusal as the answer. This is the default."""
+    """With immediate delivery (ack = delivered): deliver to all recipients or to none; if one is
+    refused, the client gets that refusal. This is what happens unless forward_to_some is set."""
 
     forward_to_some: Flag = False
     """With immediate delivery (ack = delivered): accept if any recipient is accepted. The others

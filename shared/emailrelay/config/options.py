@@ -109,8 +109,7 @@ class HistoryOptions(Declared):
     current day. emailrelay-queue trace shows the records. 0: none are kept."""
 
     history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
-    """The most space for these records, in octets; the oldest are removed first. 0: none are
-    kept."""
+    """The maximum size of these records. The oldest are removed first. 0: none are kept."""
 
 
 class ProcessOptions(Declared):
@@ -155,7 +154,7 @@ class EndpointOptions(Declared):
 
     monitor_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
     """The addresses on which emailrelay-monitor answers: IP addresses or paths of unix sockets. It
-    asks for no password, so let a firewall or a proxy guard every other address."""
+    has no authentication, so protect any other address with a firewall or a proxy."""
 
     monitor_port: Annotated[Port, AtStart()] = 9925
     """The TCP port of emailrelay-monitor."""

@@ -254,7 +254,7 @@ def _quit(_dialogue: SmtpDialogue, argument: bytes) -> Outcome:
 
 def _greet(dialogue: SmtpDialogue, argument: bytes, *, extended: bool) -> None:
     if not argument:
-        raise Refused(Reply(501, "5.5.4 say your name"))
+        raise Refused(Reply(501, "5.5.4 domain name or address literal required"))
     dialogue.end_of_mail()
     dialogue.helo, dialogue.extended = argument.decode(errors="replace"), extended
 

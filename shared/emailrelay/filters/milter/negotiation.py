@@ -123,7 +123,7 @@ def terms(kind: bytes, data: bytes) -> MilterTerms:
 
     """
     if kind != Command.NEGOTIATE or len(data) < _NUMBERS.size:
-        raise MilterError(f"that is no milter: it begins with {kind + data[:80]!r}")
+        raise MilterError(f"this is not a milter: it begins with {kind + data[:80]!r}")
     version, actions, steps = _NUMBERS.unpack_from(data)
     if not _OLDEST <= version <= VERSION:
         raise MilterError(

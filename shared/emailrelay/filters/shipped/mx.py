@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LIFETIME = 20.0
 """Seconds for one question, over all name servers."""
 _UNKNOWN = Reply(550, "5.1.2 no such domain")
-_NO_MAIL = Reply(556, "5.1.10 domain takes no mail")
+_NO_MAIL = Reply(556, "5.1.10 domain accepts no mail (null MX)")
 _LOOPS = Reply(554, "5.4.6 mail for this domain loops back to this host")
 
 

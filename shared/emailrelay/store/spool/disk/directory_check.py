@@ -50,7 +50,7 @@ def check(root: Path) -> None:
             " twice; use a directory on a local disk"
         )
     if root.stat().st_mode & stat.S_IWOTH:
-        raise StoreUnusable(f"{root} is writable by all users; say chmod o-rwx {root}")
+        raise StoreUnusable(f"{root} is writable by all users; run: chmod o-rwx {root}")
 
 
 def only_submits(root: Path) -> bool:
