@@ -115,7 +115,7 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     for known in _NAMES:
         strange.pop(known, None)
     return [
-        f"{variable}: there is no such option; did you mean {_PREFIX}{meant.upper()}?"
+        f"{variable}: unknown variable; did you mean {_PREFIX}{meant.upper()}?"
         for name, variable in sorted(strange.items())
         if (meant := suggest(name, _NAMES))
     ]

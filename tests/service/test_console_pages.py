@@ -146,10 +146,10 @@ def test_bad_values_get_a_page_that_says_why(pages: Pages, path: str, words: str
 def test_the_routes_tell_which_way_mail_goes_and_why(pages: Pages) -> None:
     page = pages.vic.get("/routes?sender=a@x.test&recipient=bob@partner.test")
     assert "Mail to bob@partner.test takes the route partner" in page.words
-    assert "its recipient pattern partner.test fits" in page.words
+    assert "its recipient pattern partner.test matches" in page.words
     page = pages.vic.get("/routes?sender=a@x.test&recipient=%3Cbob@other.test%3E")
     assert "takes the route default" in page.words
-    assert "partner: its recipient pattern partner.test does not fit" in page.words
+    assert "partner: its recipient pattern partner.test does not match" in page.words
     assert "30 messages in 60 s" in page.words
 
 

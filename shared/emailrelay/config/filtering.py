@@ -26,7 +26,7 @@ class FilterTimeOptions(Declared):
     """Filter time limit."""
 
     filter_timeout: Seconds = 60.0
-    """The most time for one filter. A slower filter is ended, and the message is tried again
+    """The time limit for one filter. A slower filter is ended, and the message is tried again
     later."""
 
 
@@ -82,7 +82,7 @@ class FilterRunOptions(Declared):
     """Filter processes."""
 
     filter_jobs: Annotated[PositiveCount, AtStart()] = 4
-    """The most messages in filters at a time, in each worker."""
+    """The maximum number of messages in filters at the same time, in each worker."""
 
 
 class ClientFilterOptions(FilterRunOptions, FilterTimeOptions, FilterTableOptions):

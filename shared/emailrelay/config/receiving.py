@@ -77,8 +77,8 @@ class ConnectionOptions(Declared):
     least 5 seconds. If there is none, the new client gets 421."""
 
     client_connections: PositiveCount = 100
-    """The most connections at a time from one address, in each worker. An IPv6 network of 64 bits
-    counts as one address, and so do all loopback addresses."""
+    """The maximum number of connections from one address, in each worker. An IPv6 network of 64
+    bits counts as one address, and so do all loopback addresses."""
 
     idle_timeout: Seconds = 60.0
     """The time after which a silent client gets 421."""

@@ -70,7 +70,7 @@ class Changes:
         return self._begin(action, user, ids, None)
 
     async def of_all(self, action: Action, wanted: QueueFilter, user: str) -> int:
-        """Begin to change the messages that fit; return the number of the change.
+        """Begin to change the messages that match; return the number of the change.
 
         Raises:
             TooManyChanges: others are under way.
@@ -121,7 +121,7 @@ class Changes:
     async def _entries(
         self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
     ) -> AsyncIterator[list[QueueEntry]]:
-        """Read the messages at the moment of their change; leave out those that fit no more."""
+        """Read the messages at the moment of their change; leave out those that no longer match."""
         for first in range(0, len(ids), _AT_ONCE):
             part = ids[first : first + _AT_ONCE]
             found, now = await self._queue.entries(part), self._clock()

@@ -39,7 +39,7 @@ class SearchBusy(RelayError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundMessage:
-    """A message that fits. Times are in seconds since 1970."""
+    """A message that matches. Times are in seconds since 1970."""
 
     id: QueueId
     state: str

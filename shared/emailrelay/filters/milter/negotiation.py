@@ -119,7 +119,7 @@ def terms(kind: bytes, data: bytes) -> MilterTerms:
     """Read the milter's packet.
 
     Raises:
-        MilterError: it is no milter, has another version, or wants what was not offered.
+        MilterError: it is not a milter, has another version, or wants what was not offered.
 
     """
     if kind != Command.NEGOTIATE or len(data) < _NUMBERS.size:

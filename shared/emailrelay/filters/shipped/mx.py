@@ -71,7 +71,7 @@ async def _servers(one: MxFilter, domain: str) -> tuple[str, ...]:
     if problem := missing_library():
         raise MxUnknown(problem)
     if not is_host(domain):
-        raise ContentRefused(_UNKNOWN, f"{domain[:80]!a}: is no domain to look up")
+        raise ContentRefused(_UNKNOWN, f"{domain[:80]!a}: is not a domain to look up")
     records = await _records(one, domain)
     if [record.host for record in records] == [""]:
         raise ContentRefused(_NO_MAIL, f"{domain}: takes no mail (RFC 7505)")
