@@ -59,7 +59,7 @@ class HostSettings(NamedTuple):
 
     @property
     def fallback(self) -> str | None:
-        """Return the spool that takes mail while the store is away, if there is one."""
+        """Return the spool that takes mail while the store is unavailable, if there is one."""
         return self.environ.get(f"{_PREFIX}STORE_FALLBACK") or self._text("store_fallback")
 
     @property
@@ -127,5 +127,5 @@ def chosen(config: str | None = None) -> str:
 
 
 def fallback(config: str | None = None) -> str | None:
-    """Return the spool that takes mail while the chosen store is away, if there is one."""
+    """Return the spool that takes mail while the chosen store is unavailable, if there is one."""
     return host_settings(config).fallback

@@ -88,8 +88,8 @@ class FallbackOptions(Declared):
 
     store_fallback: Annotated[str | None, AtStart()] = None
     """The spool of this host, spool:///DIR, that takes new mail while the database of store is
-    away. The receiver moves it into the database when that is back. No other service works on it.
-    Mail with ack filtered or delivered is answered with 451 meanwhile."""
+    unavailable. The receiver moves it into the database when that is back. No other service works
+    on it. Mail with ack filtered or delivered is answered with 451 meanwhile."""
 
 
 class StoringOptions(FallbackOptions):

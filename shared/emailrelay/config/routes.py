@@ -80,8 +80,8 @@ class RouteSettings(Table):
     rate: Annotated[str, AfterValidator(_rate), Metavar("N/TIME")] | None = Field(
         default=None, examples=["30/m"]
     )
-    """The maximum number of messages in a period, across all forwarder processes on this spool: 30/m
-    (in any minute), 500/10m, 1000/h, 2000/d."""
+    """The maximum number of messages in a period, across all forwarder processes on this spool:
+    30/m (in any minute), 500/10m, 1000/h, 2000/d."""
 
     envelope_from: Annotated[str, AfterValidator(_mailbox), Metavar("ADDRESS")] | None = Field(
         default=None, examples=["relay@example.com"]

@@ -138,7 +138,7 @@ class Store(ABC):
     def unavailable(self) -> StoreError | None:
         """Return why no message can be begun now, without waiting. None: it can, or it is unknown.
 
-        This default suits a store that is never away.
+        This default suits a store that is never unavailable.
         """
         return None
 

@@ -21,8 +21,8 @@ class Batch(Generic[Item, Result]):
     """Runs ``run`` with up to ``most`` items at a time, one batch after the other.
 
     A batch that the database refuses is run again item by item, so that a bad item fails alone.
-    Items that ``stay`` are run again until the database answers, however long it is away. A batch
-    that conflicts with another transaction is run again in any case, a few times.
+    Items that ``stay`` are run again until the database answers, however long it is unavailable. A
+    batch that conflicts with another transaction is run again in any case, a few times.
     """
 
     def __init__(
