@@ -1,4 +1,4 @@
-"""The check of settings finds what stops the start of a service, and nothing else stops it."""
+"""The check of settings finds all that prevents the startup of a service."""
 
 import os
 import signal

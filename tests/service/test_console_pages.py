@@ -205,7 +205,7 @@ def examined(browser: Browser, route: str, **fields: str) -> Page:
 
 
 def _over(page: Page) -> Page | None:
-    return None if "It is under way" in page.words else page
+    return None if "It is in progress" in page.words else page
 
 
 def test_the_doctor_shows_the_steps_of_a_route(pages: Pages) -> None:
@@ -238,7 +238,7 @@ def test_one_examination_runs_at_a_time(pages: Pages) -> None:
     assert ann.post("/doctor", form(fields)).status == 303
     busy = ann.post("/doctor", form(fields))
     assert busy.status == 503
-    assert "another examination is under way" in busy.words
+    assert "another examination is in progress" in busy.words
     until(lambda: _over(ann.get("/doctor")), "the examination ends")
 
 

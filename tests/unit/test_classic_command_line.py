@@ -1,4 +1,4 @@
-"""The grammar of the historical command line and its configuration file."""
+"""The grammar of the legacy command line and its configuration file."""
 
 import pytest
 from hypothesis import given

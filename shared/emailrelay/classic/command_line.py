@@ -1,4 +1,4 @@
-"""The grammar of the historical command line and of its configuration file."""
+"""The grammar of the legacy command line and of its configuration file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

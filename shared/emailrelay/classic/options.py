@@ -1,4 +1,4 @@
-"""The options of the historical command, as a table."""
+"""The options of the legacy command, as a table."""
 
 from types import MappingProxyType
 

@@ -1,7 +1,7 @@
 """The settings of each service, as combinations of groups of options.
 
 This declaration is the only place of a default, a bound and a description. The help, the reader of
-file and environment, and the reference use it. The short help of the historical command shows only
+file and environment, and the reference use it. The short help of the legacy command shows only
 the first sentence of a description.
 """
 

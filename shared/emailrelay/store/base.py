@@ -225,7 +225,7 @@ class Store(ABC):
         """Do with a message what the operator wishes; with a claimed one when its claim ends.
 
         HOLD sets it aside. RETRY makes a failed, held or deferred message due now, its schedule and
-        age starting anew. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
+        age starting again. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
         ``transition.after_wish``.
 
         False: there is no such message.
@@ -262,7 +262,7 @@ class Store(ABC):
 
     @abstractmethod
     async def failure(self, message: QueueId) -> FailedMessage | None:
-        """Take the sole right to tell the sender of a FAILED message. None: not FAILED, or taken.
+        """Take the sole right to notify the sender of a FAILED message. None: not FAILED, or taken.
 
         Raises:
             StoreError: it cannot be read now.

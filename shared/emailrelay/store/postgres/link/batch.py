@@ -1,4 +1,4 @@
-"""Small works done together: what comes while one batch is under way goes with the next."""
+"""Small works done together: what comes while one batch is in progress goes with the next."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 _MOST_CONFLICTS = 5
 """Tries of an item that conflicts with another transaction, besides the first."""
 CLOSING = 5.0
-"""Seconds that the items under way get when the store closes."""
+"""Seconds that the items in progress get when the store closes."""
 
 
 class Batch(Generic[Item, Result]):
