@@ -27,7 +27,7 @@ class ListenOptions(Declared):
 
     interface: Annotated[Addresses, AtStart()] = []
     """The addresses to listen on: IP addresses, fd#N (an inherited socket) or paths of unix
-    sockets. By default, all addresses of the machine. Can be repeated."""
+    sockets. By default, all addresses of the machine. A list: the option can be repeated."""
 
     remote_clients: Flag = False
     """Serve clients on other hosts too, not only on this machine."""
