@@ -98,5 +98,5 @@ def trouble(root: Path, error: OSError) -> RelayError:
     at = f" ({error.filename})" if str(error.filename) != str(root) else ""
     return StoreUnusable(
         f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"
-        " or make: say --spool-dir DIR"
+        " or make: use --spool-dir DIR"
     )
