@@ -107,7 +107,7 @@ def host_settings(config: str | None = None) -> HostSettings:
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each variable that is like one of these settings.
 
-    No setting of a service is. The services name all variables that are no settings.
+    No setting of a service is. The services name all variables that are not settings.
     """
     strange = {
         name.removeprefix(_PREFIX).lower(): name for name in environ if name.startswith(_PREFIX)

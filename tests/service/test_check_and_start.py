@@ -31,7 +31,7 @@ PROBLEMS: list[tuple[str, str, str, str]] = [
     ("receiver", "interface = ['no-such-host.invalid']\nport = 0", "interface", "cannot listen"),
     ("receiver", "interface = ['{here}/none/socket']", "interface", "there is no directory"),
     ("receiver", "interface = ['{here}/{long}']", "interface", "at most 107 octets"),
-    ("receiver", "interface = ['{text}']", "interface", "is a file and no socket"),
+    ("receiver", "interface = ['{text}']", "interface", "is a file, not a socket"),
     ("receiver", "interface = ['fd#99']", "interface", "no such socket"),
     ("receiver", HERE + "server_tls = true", "server_tls_certificate", "needs a certificate"),
     (

@@ -6,7 +6,7 @@ from emailrelay.classic.option import Option, OptionGroup, OptionKind, OptionUse
 from emailrelay.terminal.common_options import HELP, VERSION
 
 _Row = tuple[str] | tuple[str, str, str, str]
-"""The name, letter and ``*`` for a common option. An option that is no setting of the services
+"""The name, letter and ``*`` for a common option. An option that is not a setting of the services
 also has the word for its value, its default and its description."""
 
 

@@ -54,7 +54,7 @@ def of_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
-    """Return the other variables with our prefix that are no settings."""
+    """Return the other variables with our prefix that are not settings."""
     in_file, names = _tables(), _all_names() | {"config"}
     return [
         f"{variable}: unknown variable, so it has no effect"
@@ -65,7 +65,7 @@ def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def of_keys(file: SettingsFile) -> list[str]:
-    """Return the keys of a file that are no option of any service, or are in a wrong table."""
+    """Return the keys of a file that are not an option of any service, or are in a wrong table."""
     names = _all_names()
     strange = [
         f"{file.place(key)}: unknown setting{_did_you_mean(key, names)}"

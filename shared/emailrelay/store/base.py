@@ -23,7 +23,7 @@ Guarantee: of a client that gives up waiting and a worker that answers exactly o
     other obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn
     (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
-Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
+Guarantee: an entry that is not a message becomes FAILED with its reason, once. All others go on.
     DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left
     of it.
 Guarantee: nothing is claimed whose settlement could not be recorded.
@@ -194,7 +194,7 @@ class Store(ABC):
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """List the messages at these stages, in any order, without reading their envelopes.
 
-        An entry that is no message, or that this user may not read, is listed like the others.
+        An entry that is not a message, or that this user may not read, is listed like the others.
 
         Raises:
             StoreError: the store cannot be read now.
@@ -216,7 +216,7 @@ class Store(ABC):
         """Read a message's envelope and journal without a claim. None: there is no such message.
 
         Raises:
-            DamagedMessage: the entry is no message, or this user may not read it.
+            DamagedMessage: the entry is not a message, or this user may not read it.
 
         """
 

@@ -69,7 +69,7 @@ def skip(dialogue: SmtpDialogue, begin: bytes) -> Reply | Goodbye:
 
 
 def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
-    """Refuse a command; the octets that follow a BDAT are no commands even so."""
+    """Refuse a command; the octets that follow a BDAT are not commands even so."""
     if verb != b"BDAT":
         return refusal
     chunk = read_chunk(argument)

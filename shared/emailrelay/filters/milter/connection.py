@@ -111,7 +111,7 @@ class MilterConnection(asyncio.Protocol):
 
         Raises:
             MilterGone: the connection is closed.
-            MilterError: what comes is no packet, or too long.
+            MilterError: what comes is not a packet, or too long.
 
         """
         while (found := self.heard()) is None:

@@ -70,7 +70,7 @@ class Database:
     def refused(self, doing: str, error: RelayError) -> None:
         """Report an error after which we try again, unless the connections report it.
 
-        A conflict with another transaction is no trouble.
+        A conflict with another transaction is not trouble.
         """
         if not isinstance(error, (Lost, Conflict)):
             self.trouble(doing, error)
