@@ -42,7 +42,7 @@ class Aliases(NamedTuple):
         return local.lower() if domain.lower() in self.hosts else None
 
     def resolve(self, address: Address) -> tuple[Address, ...]:
-        """Return the addresses that get the mail for an address: that one itself if no alias fits.
+        """Return the addresses that get the mail for an address: itself if no alias matches.
 
         Aliases of aliases are followed, each name once, so that a loop ends.
         """

@@ -69,7 +69,7 @@ class Choice(NamedTuple):
 
 
 class Shortlist:
-    """Finds the few routes among many that may fit a message.
+    """Finds the few routes among many that may match a message.
 
     It has the places of routes by the keys of their recipients, or else senders, or users.
     """
@@ -99,7 +99,7 @@ class Shortlist:
         self._always.append(place)
 
     def places(self, sender: str, recipient: str, user: str) -> list[int]:
-        """Return the places of all routes that may fit, in order."""
+        """Return the places of all routes that may match, in order."""
         found = list(self._always)
         if self._recipients:
             found += _under(self._recipients, keys_of(recipient))
