@@ -55,7 +55,7 @@ def add_selectors(parser: CommandLineParser) -> None:
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="Message ids, or names of message files."
     )
-    title = "Message selection (all conditions must match)"
+    title = "Selection (all conditions must match)"
     parser.add_argument(
         "--state",
         metavar="STATE",
