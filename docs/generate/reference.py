@@ -31,10 +31,10 @@ environment they are `yes` or `no`, in the file `true` or `false`. **Lists** are
 separated by commas on the command line, separated by commas in the environment, and written as
 `["a", "b"]` in the file.
 
-A setting that is misspelt, out of range or impossible stops the start with exit status 78. Standard
-error shows all problems at once, each with its place. `--check-config` makes this check without a
-start, and tries all that a start needs ([settings.md](settings.md#check)). `--help` shows all
-options, and `--version` the version.
+A setting that is misspelt, out of range or impossible prevents startup: the exit status is 78.
+Standard error shows all problems at once, each with its place. `--check-config` makes this check
+without a start, and tries all that a start needs ([settings.md](settings.md#check)). `--help` shows
+all options, and `--version` the version.
 
 **SIGHUP** makes a running service read all settings again. The new settings apply to new clients
 and to later messages; work in progress ends under the old ones. If anything is wrong, nothing

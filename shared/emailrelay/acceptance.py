@@ -35,7 +35,7 @@ class Accepted(NamedTuple):
     dsn: DsnRequest = NO_REQUEST
     """The notifications that the client requested."""
     notice: int = 0
-    """0: it is no notice of this relay. 1: a notice about mail. 2: a notice about a notice."""
+    """0: it is not a notice of this relay. 1: a notice about mail. 2: a notice about a notice."""
 
 
 _NO_MORE = Accepted(0.0, Stage.READY, 0, 0)[4:]

@@ -22,7 +22,7 @@ _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.){0,512}"@)?[^<>]*)>')
 _NO_PATHS = frozenset({"", "CR", "LF", "CRLF", MASK})
 _BARE = re.compile(
     # Only at the beginning of a word, so that a long one is read once. The word before a
-    # parameter's value is no part of the address. xtext (RFC 3461 section 4) and others have their
+    # parameter's value is not part of it. xtext (RFC 3461 section 4) and others have their
     # own forms of "@". No address has longer quotes or brackets: the bounds keep the cost linear.
     r'(?:"(?:[^"\\]|\\.){0,512}"|(?<![^\s<>()\[\],;:"])(?P<before>(?:AUTH|ORCPT|ENVID)=)?'
     r'[^\s<>()\[\],;:"]+)(?:@|\+40|=40|%40)'

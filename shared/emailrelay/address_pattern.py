@@ -19,7 +19,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def matches(pattern: str, address: str) -> bool:
-    """Tell whether an address, or a bare domain written ``@domain``, fits a pattern.
+    """Tell whether an address, or a bare domain written ``@domain``, matches a pattern.
 
     Case does not matter, also in the local part: the author of a pattern means both.
     """

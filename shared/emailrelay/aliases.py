@@ -42,7 +42,7 @@ class Aliases(NamedTuple):
         return local.lower() if domain.lower() in self.hosts else None
 
     def resolve(self, address: Address) -> tuple[Address, ...]:
-        """Return the addresses that get the mail for an address: that one itself if no alias fits.
+        """Return the addresses that get the mail for an address: itself if no alias matches.
 
         Aliases of aliases are followed, each name once, so that a loop ends.
         """
@@ -107,7 +107,7 @@ def problems(table: Mapping[str, Sequence[str]]) -> Iterator[str]:
             start = Address("other" if name == EVERY_NAME else name)
             lost = [end for end in aliases.resolve(start) if not _is_address(end)]
             if lost:
-                yield f"{name!a}: leads to {lost[0]!a}, which is no address with a domain"
+                yield f"{name!a}: leads to {lost[0]!a}, which is not an address with a domain"
 
 
 def _is_address(text: str) -> bool:

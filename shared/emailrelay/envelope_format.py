@@ -297,7 +297,7 @@ def _split(octets: bytes) -> tuple[bytes, int]:
     if not octets.strip():
         raise DamagedMessage("envelope: empty")
     if whole := octets[: octets.rfind(b"\n") + 1]:
-        _lines(_text(whole))  # raises if it is no envelope at all
+        _lines(_text(whole))  # raises if it is not an envelope at all
     raise DamagedMessage("envelope: cut short, no end mark")
 
 

@@ -21,7 +21,7 @@ def reason_of(error: Exception, known: str = "") -> str:
 class RelayError(Exception):
     """The root of all errors that this product reports: to users, in the log, or to another module.
 
-    A few exceptions are no errors but control flow, and do not derive from it: those are private to
+    A few exceptions are control flow, not errors, and do not derive from it: those are private to
     their module, or stand with a reason in ``tests/unit/test_errors.py``.
     """
 
@@ -58,7 +58,7 @@ class StoreUnusable(RelayError):
 
 
 class DamagedMessage(RelayError):
-    """An entry of the store is no message: no content, unreadable envelope, or truncated."""
+    """An entry of the store is not a message: no content, unreadable envelope, or truncated."""
 
     temporary = False
 

@@ -17,7 +17,7 @@ from emailrelay.queue_id import QueueId
 
 _WILD = frozenset("*?")
 _PLAIN = re.compile(r"[ !#-),-<>@-Z^-~]+")
-"""Runs of characters that stand for themselves in JSON and xtext, and are no wildcards."""
+"""Runs of characters that stand for themselves in JSON and xtext, and are not wildcards."""
 _ANYTHING = re.compile(r"…|\.\.\.")
 """Any words of a reply: ``list --by reply`` shows the parts so that differ between messages."""
 
@@ -79,7 +79,7 @@ def _addresses(message: PastMessage) -> Iterator[str]:
 def _decoded(text: str) -> str:
     try:
         return from_xtext(text)
-    except ValueError:  # RFC 6533 allows addresses that are no xtext
+    except ValueError:  # RFC 6533 allows addresses that are not xtext
         return text
 
 

@@ -40,7 +40,7 @@ def parse(text: str) -> ServerAddress:
     """Read the address of a server.
 
     Raises:
-        ValueError: the text is no address; the message says what to write.
+        ValueError: the text is not an address; the message says what to write.
 
     """
     if text.startswith("/"):

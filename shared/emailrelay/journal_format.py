@@ -1,8 +1,9 @@
-"""The journal on disk: lines appended to a message's envelope, never rewritten.
+"""The journal on disk: lines appended to a message's envelope.
 
-Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, in ASCII, so that no address and no reply
-of a peer can forge another line. The reader skips a truncated line and a line of an unknown kind:
-an append torn by a crash must not hide the lines before or after it.
+Only a long journal is rewritten, with fewer lines that give the same history. Each line is
+``X-MailRelay-<Event>: <JSON object>`` CRLF, in ASCII, so that no address and no reply of a peer can
+forge another line. The reader skips a truncated line and a line of an unknown kind: an append torn
+by a crash must not hide the lines before or after it.
 """
 
 from collections.abc import Callable, Mapping

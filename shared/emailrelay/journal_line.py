@@ -38,8 +38,8 @@ def moment(value: Any) -> float:
     """Read a time.
 
     Raises:
-        ValueError: the number is no time.
-        TypeError: the value is no number.
+        ValueError: the number is not a time.
+        TypeError: the value is not a number.
 
     """
     time = float(value)
@@ -53,7 +53,7 @@ def count(value: Any) -> int:
 
     Raises:
         ValueError, OverflowError: it is negative or no such number.
-        TypeError: the value is no number.
+        TypeError: the value is not a number.
 
     """
     number = int(value)

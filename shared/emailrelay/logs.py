@@ -54,7 +54,7 @@ Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
 
 
 also: Report | None = None
-"""Takes all events first, beside the log: the historical command sets it in its services."""
+"""Takes all events first, beside the log: the legacy command sets it in its services."""
 
 
 def reporter(settings: Settings) -> Report:

@@ -1,7 +1,7 @@
 """Chooses the route of each recipient.
 
 Routes are looked up at each attempt and never written into queued mail, so a corrected route also
-applies to waiting mail. The first route in the order of the file that fits a recipient takes it.
+applies to waiting mail. The first route in the order of the file that matches a recipient takes it.
 """
 
 import re
@@ -62,14 +62,14 @@ class Route:
 
 
 class Choice(NamedTuple):
-    """A route, and the reason; None: no route fits, and there is no default."""
+    """A route, and the reason; None: no route matches, and there is no default."""
 
     route: Route | None
     why: str
 
 
 class Shortlist:
-    """Finds the few routes among many that may fit a message.
+    """Finds the few routes among many that may match a message.
 
     It has the places of routes by the keys of their recipients, or else senders, or users.
     """
@@ -99,7 +99,7 @@ class Shortlist:
         self._always.append(place)
 
     def places(self, sender: str, recipient: str, user: str) -> list[int]:
-        """Return the places of all routes that may fit, in order."""
+        """Return the places of all routes that may match, in order."""
         found = list(self._always)
         if self._recipients:
             found += _under(self._recipients, keys_of(recipient))
@@ -118,12 +118,12 @@ class Routes:
     default: Route | None = None
     _shortlist: Shortlist = field(init=False, repr=False, compare=False)
     _otherwise: Choice = field(init=False, repr=False, compare=False)
-    """The choice where no route fits."""
+    """The choice where no route matches."""
 
     def __post_init__(self) -> None:
         """Build the index, so that not all routes must be compared for each recipient."""
         object.__setattr__(self, "_shortlist", Shortlist(self.listed))
-        none = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
+        none = "no [[route]] matches" if self.listed else "there are no [[route]] tables"
         why = "and forward_to is not set" if self.default is None else "so forward_to is used"
         object.__setattr__(self, "_otherwise", Choice(self.default, f"{none}, {why}"))
 
@@ -146,7 +146,7 @@ class Routes:
         return Choice(route, f"{choice.why}; the envelope names the account {route.account}")
 
     def passed_over(self, envelope: Envelope, recipient: Address) -> list[tuple[Route, str]]:
-        """Return the routes before the chosen one, and why each does not fit."""
+        """Return the routes before the chosen one, and why each does not match."""
         passed: list[tuple[Route, str]] = []
         for route in () if envelope.forward_to_address else self.listed:
             fits, why = _judged(route, envelope, _addressed(envelope, recipient))
@@ -229,7 +229,7 @@ def _addressed(envelope: Envelope, recipient: Address) -> str:
 
 
 def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
-    """Tell whether a route fits, and why or why not."""
+    """Tell whether a route matches, and why or why not."""
     reasons: list[str] = []
     if route.user is not None:
         user = envelope.authentication.lower()
@@ -244,9 +244,9 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
     ):
         fits = next((p for p in patterns if matches(p, value)), None)
         if fits is None:
-            return False, f"its {what} pattern {' or '.join(patterns)} does not fit"
+            return False, f"its {what} pattern {' or '.join(patterns)} does not match"
         if fits != ANYONE:
-            reasons.append(f"its {what} pattern {fits} fits")
+            reasons.append(f"its {what} pattern {fits} matches")
     return True, " and ".join(reasons) or "it takes all mail"
 
 

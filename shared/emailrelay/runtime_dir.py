@@ -55,7 +55,7 @@ def _make(directory: Path) -> None:
     except OSError as error:
         raise RuntimeDirUnusable(f"{directory}: {error.strerror}: {_REMEDY}") from error
     if not stat.S_ISDIR(status.st_mode):
-        raise RuntimeDirUnusable(f"{directory}: is no directory: {_REMEDY}")
+        raise RuntimeDirUnusable(f"{directory}: is not a directory: {_REMEDY}")
     # Other users could put links in place of the files, or change the counts.
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
         raise RuntimeDirUnusable(f"{directory}: other users can write to it: {_REMEDY}")

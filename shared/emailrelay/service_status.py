@@ -97,7 +97,7 @@ def read(runtime_dir: Path, service: str) -> ServiceStatus:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 -- it is open already
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         found = json.loads(file.read(_LARGEST))
     try:
         return ServiceStatus(

@@ -59,7 +59,7 @@ class HostSettings(NamedTuple):
 
     @property
     def fallback(self) -> str | None:
-        """Return the spool that takes mail while the store is away, if there is one."""
+        """Return the spool that takes mail while the store is unavailable, if there is one."""
         return self.environ.get(f"{_PREFIX}STORE_FALLBACK") or self._text("store_fallback")
 
     @property
@@ -107,7 +107,7 @@ def host_settings(config: str | None = None) -> HostSettings:
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each variable that is like one of these settings.
 
-    No setting of a service is. The services name all variables that are no settings.
+    No setting of a service is. The services name all variables that are not settings.
     """
     strange = {
         name.removeprefix(_PREFIX).lower(): name for name in environ if name.startswith(_PREFIX)
@@ -115,7 +115,7 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     for known in _NAMES:
         strange.pop(known, None)
     return [
-        f"{variable}: there is no such option; did you mean {_PREFIX}{meant.upper()}?"
+        f"{variable}: unknown variable; did you mean {_PREFIX}{meant.upper()}?"
         for name, variable in sorted(strange.items())
         if (meant := suggest(name, _NAMES))
     ]
@@ -127,5 +127,5 @@ def chosen(config: str | None = None) -> str:
 
 
 def fallback(config: str | None = None) -> str | None:
-    """Return the spool that takes mail while the chosen store is away, if there is one."""
+    """Return the spool that takes mail while the chosen store is unavailable, if there is one."""
     return host_settings(config).fallback

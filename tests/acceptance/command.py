@@ -1,4 +1,4 @@
-"""The historical command as real processes."""
+"""The legacy command as real processes."""
 
 import os
 import pwd

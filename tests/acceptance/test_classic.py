@@ -1,4 +1,4 @@
-"""The historical command, as administrators know it: its start, its errors and its end."""
+"""The legacy command, as administrators know it: its start, its errors and its end."""
 
 import os
 import signal

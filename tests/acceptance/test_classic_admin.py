@@ -1,4 +1,4 @@
-"""The administration port of the historical command: the rights of users, and its answers."""
+"""The administration port of the legacy command: the rights of users, and its answers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The services that the historical command starts: killed ones come again, all obey signals."""
+"""The services that the legacy command starts: killed ones come again, all obey signals."""
 
 import os
 import signal

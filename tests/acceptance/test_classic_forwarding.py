@@ -1,4 +1,4 @@
-"""The historical command's ways to forward: proxies, client filters, refusals that are final."""
+"""The legacy command's ways to forward: proxies, client filters, refusals that are final."""
 
 import asyncio
 import smtplib

@@ -1,4 +1,4 @@
-"""The log of the historical command."""
+"""The log of the legacy command."""
 
 import os
 import re

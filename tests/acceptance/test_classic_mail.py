@@ -1,4 +1,4 @@
-"""The historical command moves mail: it keeps, filters, forwards and proxies."""
+"""The legacy command moves mail: it keeps, filters, forwards and proxies."""
 
 import smtplib
 from pathlib import Path

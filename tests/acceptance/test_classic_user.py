@@ -1,4 +1,4 @@
-"""The user of the historical command when root starts it."""
+"""The user of the legacy command when root starts it."""
 
 import os
 import pwd

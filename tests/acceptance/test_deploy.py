@@ -1,4 +1,4 @@
-"""The files under deploy/ that start the historical command and send it signals."""
+"""The files under deploy/ that start the legacy command and send it signals."""
 
 import os
 import shutil

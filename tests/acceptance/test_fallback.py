@@ -1,4 +1,4 @@
-"""A receiver with ``store_fallback`` answers 250 while the database is away, and loses nothing."""
+"""A receiver with ``store_fallback`` answers 250 without the database, and loses nothing."""
 
 import os
 import signal
@@ -140,7 +140,7 @@ def test_database_that_goes_and_comes_under_load_costs_no_mail(
     until(lambda: host.listed() == 0, "both stores are empty")
     arrivals = sink.arrivals()
     assert_all_arrived(acknowledged, arrivals)
-    # A delivery is repeated if the database was away at its end: the forwarder names each.
+    # A delivery is repeated if the database was unavailable at its end: the forwarder names each.
     unnamed = {a.queue_id for a in repeated(arrivals)} - host.relay.possible_duplicates()
     assert not unnamed
 

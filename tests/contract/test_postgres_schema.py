@@ -101,7 +101,7 @@ def test_server_without_fsync_is_refused(database: PostgresOpener) -> None:
 def test_command_says_what_to_do_without_a_database() -> None:
     refused = command("check", "--store", "spool:///tmp")
     assert refused.returncode == 78
-    assert "no database" in refused.stderr
+    assert "not a database" in refused.stderr
 
 
 def test_check_names_the_tables_for_which_a_grant_is_missing(database: PostgresOpener) -> None:

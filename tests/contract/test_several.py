@@ -104,7 +104,7 @@ async def test_database_that_is_away_at_the_start_joins_later(
             async with await next_of(feed) as claim:
                 await claim.settle(Done())
                 found.add(claim.id)
-            with pytest.raises(StoreError, match="away"):
+            with pytest.raises(StoreError, match="unavailable"):
                 await listed(store)
             waiting = asyncio.create_task(next_of(feed))
             proxy.refuses = False

@@ -150,7 +150,7 @@ async def test_strange_file_in_the_place_of_a_day_gets_nothing_and_stops_no_mail
         assert await store.describe(message) is None
         assert await ids(store) == []
         for wanted in (HistoryQuery(text="bob"), HistoryQuery(id=record(1, MIDDAY).id)):
-            assert "no regular file" in (await unread(store, wanted))["2026-11-29.jsonl"]
+            assert "not a regular file" in (await unread(store, wanted))["2026-11-29.jsonl"]
         assert [type(event).__name__ for event in spool.reports] == ["StoreTrouble"]
     assert target.read_text() == "bob@y.test\n"
     assert not (tmp_path / "none").exists()

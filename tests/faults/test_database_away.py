@@ -1,4 +1,4 @@
-"""The database is away, slow, full or cut off: mail is refused for now, and all recover."""
+"""The database is unavailable, slow, full or cut off: mail is refused for now, and all recover."""
 
 import contextlib
 import os

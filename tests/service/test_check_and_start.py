@@ -1,4 +1,4 @@
-"""The check of settings finds what stops the start of a service, and nothing else stops it."""
+"""The check of settings finds all that prevents the startup of a service."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ PROBLEMS: list[tuple[str, str, str, str]] = [
     ("receiver", "interface = ['no-such-host.invalid']\nport = 0", "interface", "cannot listen"),
     ("receiver", "interface = ['{here}/none/socket']", "interface", "there is no directory"),
     ("receiver", "interface = ['{here}/{long}']", "interface", "at most 107 octets"),
-    ("receiver", "interface = ['{text}']", "interface", "is a file and no socket"),
+    ("receiver", "interface = ['{text}']", "interface", "is a file, not a socket"),
     ("receiver", "interface = ['fd#99']", "interface", "no such socket"),
     ("receiver", HERE + "server_tls = true", "server_tls_certificate", "needs a certificate"),
     (

@@ -258,7 +258,7 @@ def test_show_can_be_about_some_settings(file: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr()
     assert (told.out, told.err) == (
         "",
-        "emailrelay-config: prot: there is no such setting; did you mean port?\n",
+        "emailrelay-config: prot: unknown setting; did you mean port?\n",
     )
 
 
@@ -271,8 +271,8 @@ def test_show_tells_problems_and_ends_with_78(
 
     told = capsys.readouterr().err.splitlines()
     assert sorted(told) == [
-        "emailrelay-config: --polll: there is no such option; did you mean --poll?",
-        f"emailrelay-config: prot in {file}, line 1: there is no such option; did you mean port?",
+        "emailrelay-config: --polll: unknown option; did you mean --poll?",
+        f"emailrelay-config: prot in {file}, line 1: unknown setting; did you mean port?",
     ]
 
 
@@ -323,7 +323,7 @@ def test_check_and_start_speak_of_the_host_name(
 
 def test_misspelt_names_get_a_suggestion(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "reciever"]) == 64
-    assert "no such service; did you mean receiver?" in capsys.readouterr().err
+    assert "unknown service; did you mean receiver?" in capsys.readouterr().err
     assert main(["chekc"]) == 64
     assert "Did you mean 'check'?" in capsys.readouterr().err
     assert not file.exists()

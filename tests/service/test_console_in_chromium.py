@@ -334,7 +334,7 @@ def test_the_doctor_tells_its_steps_without_a_reload(ann: Chromium) -> None:
     ann.open("/doctor")
     ann.find(f"option[value={quoted('')}]").click()
     ann.find("main button.main").click()
-    ann.until_words("under way")
+    ann.until_words("in progress")
     ann.until_words("a problem")
     assert "127.0.0.1" in ann.find("table").text
     assert ann.barriers() == []

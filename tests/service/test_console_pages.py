@@ -146,10 +146,10 @@ def test_bad_values_get_a_page_that_says_why(pages: Pages, path: str, words: str
 def test_the_routes_tell_which_way_mail_goes_and_why(pages: Pages) -> None:
     page = pages.vic.get("/routes?sender=a@x.test&recipient=bob@partner.test")
     assert "Mail to bob@partner.test takes the route partner" in page.words
-    assert "its recipient pattern partner.test fits" in page.words
+    assert "its recipient pattern partner.test matches" in page.words
     page = pages.vic.get("/routes?sender=a@x.test&recipient=%3Cbob@other.test%3E")
     assert "takes the route default" in page.words
-    assert "partner: its recipient pattern partner.test does not fit" in page.words
+    assert "partner: its recipient pattern partner.test does not match" in page.words
     assert "30 messages in 60 s" in page.words
 
 
@@ -205,7 +205,7 @@ def examined(browser: Browser, route: str, **fields: str) -> Page:
 
 
 def _over(page: Page) -> Page | None:
-    return None if "It is under way" in page.words else page
+    return None if "It is in progress" in page.words else page
 
 
 def test_the_doctor_shows_the_steps_of_a_route(pages: Pages) -> None:
@@ -238,7 +238,7 @@ def test_one_examination_runs_at_a_time(pages: Pages) -> None:
     assert ann.post("/doctor", form(fields)).status == 303
     busy = ann.post("/doctor", form(fields))
     assert busy.status == 503
-    assert "another examination is under way" in busy.words
+    assert "another examination is in progress" in busy.words
     until(lambda: _over(ann.get("/doctor")), "the examination ends")
 
 

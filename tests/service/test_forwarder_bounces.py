@@ -1,4 +1,4 @@
-"""The forwarder as a process tells the senders of failed mail: a spool and real connections."""
+"""The forwarder as a process notifies the senders of failed mail: a spool and real connections."""
 
 import asyncio
 import email

@@ -135,7 +135,7 @@ async def test_mailbox_whose_name_leads_elsewhere_holds_the_mail_back(
 ) -> None:
     copy = desk.copy(CONTENT, Envelope(sender=Address(""), to_local=(Address(name),)))
     told = trouble(await desk.ask(f"deliver:{desk.folder}/boxes", copy=copy))
-    assert told.endswith("is no name for a mailbox")
+    assert told.endswith("is not a name for a mailbox")
     assert list((desk.folder / "boxes").iterdir()) == []
 
 
@@ -150,7 +150,7 @@ async def test_absent_directory_is_named_at_the_start_and_holds_mail_back(
     )
     file = desk.folder / "boxes" / "file"
     file.write_text("")
-    assert "is no directory" in unstartable(parse_chain([f"{kind}:{file}"]))[f"{kind}:{file}"]
+    assert "is not a directory" in unstartable(parse_chain([f"{kind}:{file}"]))[f"{kind}:{file}"]
 
 
 async def test_directory_of_mailboxes_is_made_for_the_first_delivery(desk: Desk) -> None:

@@ -205,7 +205,7 @@ async def test_a_store_that_is_away_is_trouble_and_no_error(tmp_path: Path) -> N
 async def test_mail_in_the_fallback_counts_only_with_all_other_mail(tmp_path: Path) -> None:
     away = "postgresql://nobody@127.0.0.1:1/none"
     counts = QueueCounts(partial(view_at, away, fallback=f"spool://{tmp_path}"))
-    assert "a part of the queue is away" in (await counts.latest()).trouble
+    assert "a part of the queue is unavailable" in (await counts.latest()).trouble
 
 
 async def test_unknown_pages_name_the_ones_that_there_are(tmp_path: Path) -> None:

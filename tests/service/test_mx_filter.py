@@ -87,7 +87,7 @@ async def test_servers_of_the_domain_are_written_into_the_envelope(
         ("a@localhost", "550 5.1.2 no such domain"),
         ("root", "550 5.1.2 no such domain"),
         ("a@" + "x" * 70 + ".test", "550 5.1.2 no such domain"),
-        ("a@null.test", "556 5.1.10 domain takes no mail"),
+        ("a@null.test", "556 5.1.10 domain accepts no mail (null MX)"),
         ("a@loop.test", "554 5.4.6 mail for this domain loops back to this host"),
     ],
 )

@@ -42,7 +42,7 @@ def test_the_route_is_told_with_all_that_it_means(
     assert main(["route", "ann@home.test", "<bob@x.isp.test>", "--config", config]) == 0
 
     assert capsys.readouterr().out.splitlines() == [
-        "isp: yes, its recipient pattern *.isp.test fits",
+        "isp: yes, its recipient pattern *.isp.test matches",
         "  smarthosts   mx.isp.test:587, then mx2.isp.test:587",
         "  account      me",
         "  encryption   required, certificate verified",
@@ -63,9 +63,9 @@ def test_routes_passed_over_are_told_with_their_reasons(
 
     told = capsys.readouterr().out.splitlines()
     assert told[:3] == [
-        "isp: no, its recipient pattern *.isp.test does not fit",
+        "isp: no, its recipient pattern *.isp.test does not match",
         "users: no, no user logged in, not *",
-        "default: yes, no [[route]] fits, so forward_to is used",
+        "default: yes, no [[route]] matches, so forward_to is used",
     ]
     assert "  sender       <>" in told
 

@@ -26,7 +26,7 @@ CONVERSATIONS = {
         "MAIL FROM:s",
         "NOOP",
     ],
-    "begun anew": [
+    "begun again": [
         "EHLO c",
         "MAIL FROM:<s@x>",
         "EHLO c",

@@ -79,7 +79,7 @@ async def test_what_was_sent_in_clear_behind_starttls_is_never_heard(files: Cert
         await peer.writer.start_tls(client_context(files), server_hostname="127.0.0.1")
         peer.reader._transport = peer.writer.transport  # type: ignore[attr-defined] # see above
         assert (await peer.ask("RCPT TO:<r@y>")).startswith("503")
-        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("503 5.5.1 say EHLO")
+        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("503 5.5.1 send EHLO")
 
 
 async def test_encryption_resets_the_session_and_happens_once(files: Certificates) -> None:

@@ -124,7 +124,7 @@ async def test_link_or_strange_socket_is_no_forwarder(tmp_path: Path) -> None:
         foreign.bind(str(tmp_path / "foreign"))
         foreign.listen()
         (folder / "1.link").symlink_to(tmp_path / "foreign")
-        with pytest.raises(OSError, match="is no socket"):
+        with pytest.raises(OSError, match="is not a socket"):
             sockets.connected()
         (folder / "1.link").unlink()
         (tmp_path / "foreign").rename(folder / "2.foreign")

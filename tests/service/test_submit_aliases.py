@@ -59,7 +59,7 @@ def test_wrong_aliases_are_named_and_the_mail_is_to_be_sent_again(tmp_path: Path
     variables = {"EMAILRELAY_ALIASES": "root=ann"}
     done = submit("root", "-s", str(tmp_path), text=CRON, environment=variables)
     assert done.returncode == os.EX_TEMPFAIL
-    assert "'root': leads to 'ann', which is no address with a domain" in done.stderr
+    assert "'root': leads to 'ann', which is not an address with a domain" in done.stderr
     assert list(tmp_path.glob("*.envelope*")) == []
 
 

@@ -83,10 +83,10 @@ def test_table_can_be_written_in_several_ways(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"root": "ann"}, "'root': leads to 'ann', which is no address with a domain"),
+        ({"root": "ann"}, "'root': leads to 'ann', which is not an address with a domain"),
         ({"root": "|/usr/bin/prog@x"}, ""),
-        ({"root": "ann @x.test"}, "no address"),
-        ({"root": "-oQ/tmp@x.test"}, "no address"),  # programs would read it as an option
+        ({"root": "ann @x.test"}, "not an address"),
+        ({"root": "-oQ/tmp@x.test"}, "not an address"),  # programs would read it as an option
         ({"root@x.test": ANN}, "must be a name without a domain"),
         ({"root": []}, "must have an address"),
         ({"a": "b", "b": "a"}, "'a': leads to 'a'"),

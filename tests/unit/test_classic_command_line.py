@@ -1,4 +1,4 @@
-"""The grammar of the historical command line and its configuration file."""
+"""The grammar of the legacy command line and its configuration file."""
 
 import pytest
 from hypothesis import given
@@ -98,9 +98,9 @@ def test_a_flag_switched_off_on_the_command_line_stays_off() -> None:
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (["--prot", "25"], "--prot: there is no such option; did you mean --port?"),
+        (["--prot", "25"], "--prot: unknown option; did you mean --port?"),
         (["--por", "25"], "--por:"),
-        (["-%"], "-%: there is no such option"),
+        (["-%"], "-%: unknown option"),
         (["--port"], "--port: needs a value, as in --port PORT"),
         (["--port", "--log"], "--port: needs a value"),
         (["-pl", "25"], "-p: needs a value"),
@@ -145,6 +145,6 @@ def test_names_and_letters_are_unique_and_lists_have_words() -> None:
 
 def test_a_near_miss_is_told_the_option() -> None:
     assert bad("--prot", "--smarthost=x:25") == [
-        "--prot: there is no such option; did you mean --port?",
-        "--smarthost: there is no such option; did you mean --forward-to?",
+        "--prot: unknown option; did you mean --port?",
+        "--smarthost: unknown option; did you mean --forward-to?",
     ]

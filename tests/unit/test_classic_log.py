@@ -1,4 +1,4 @@
-"""Events of the services as lines of the historical log."""
+"""Events of the services as lines of the legacy log."""
 
 import json
 import time

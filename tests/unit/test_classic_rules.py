@@ -1,4 +1,4 @@
-"""The meaning of combined historical options."""
+"""The meaning of combined legacy options."""
 
 from pathlib import Path
 

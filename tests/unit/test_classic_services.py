@@ -1,4 +1,4 @@
-"""The services that the historical options need, and their flags."""
+"""The services that the legacy options need, and their flags."""
 
 import re
 from typing import get_origin

@@ -35,7 +35,7 @@ def test_the_value_of_a_strange_option_is_no_second_problem() -> None:
     assert problems(ReceiverSettings, ["--poll", "5", "stray", "--bogus=7", "stray"]) == [
         "--poll: is an option of emailrelay-forwarder",
         "stray: unexpected; options begin with --",
-        "--bogus: there is no such option",
+        "--bogus: unknown option",
         "stray: unexpected; options begin with --",
     ]
 
@@ -93,12 +93,12 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
     found = "\n".join(problems(ForwarderSettings, argv, environ))
 
     assert f"workers in {path}, line 1: 0: must be greater than or equal to 1" in found
-    assert f"spooldir in {path}, line 2: there is no such option; did you mean spool_dir?" in found
+    assert f"spooldir in {path}, line 2: unknown setting; did you mean spool_dir?" in found
     assert f"response_timeout in {path}, line 3: -1" in found
     assert "EMAILRELAY_MAX_AGE: 'long'" in found
     assert "did you mean EMAILRELAY_SPOOL_DIR?" in found
     assert "--log-format: 'xml': must be 'auto', 'json', 'logfmt' or 'console'" in found
-    assert "--polll: there is no such option; did you mean --poll?" in found
+    assert "--polll: unknown option; did you mean --poll?" in found
     assert "--port: is an option of emailrelay-receiver" in found
     assert "stray: unexpected" in found
     assert "--retry-first: needs a value" in found
@@ -109,7 +109,7 @@ def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:
     path = write(tmp_path, 'spool-dir = "x"\n')
 
     assert problems(FilterdSettings, ["-c", path]) == [
-        f"spool-dir in {path}, line 1: there is no such option; did you mean spool_dir?"
+        f"spool-dir in {path}, line 1: unknown setting; did you mean spool_dir?"
     ]
 
 

@@ -45,7 +45,7 @@ def test_a_variable_that_resembles_a_setting_is_a_mistake(variable: str, meant: 
     for service in SERVICES:
         flag = [SMARTHOST] if service is ForwarderSettings else []
         assert problems(service, flag, {variable: "x"}) == [
-            f"{variable}: there is no such option; did you mean {meant}?"
+            f"{variable}: unknown variable; did you mean {meant}?"
         ]
 
 
@@ -56,8 +56,7 @@ def test_a_variable_that_resembles_no_setting_is_a_warning(
 
     assert load(FilterdSettings, []).workers == 1
     assert capsys.readouterr().err == (
-        "emailrelay-filterd: warning: EMAILRELAY_MOOD: there is no such option,"
-        " so it has no effect\n"
+        "emailrelay-filterd: warning: EMAILRELAY_MOOD: unknown variable, so it has no effect\n"
     )
 
 
@@ -80,7 +79,7 @@ def test_a_near_miss_is_told_the_name_of_the_setting(word: str, meant: str, tmp_
     path = write(tmp_path, f"{word} = 1\n")
 
     assert problems(FilterdSettings, ["-c", path]) == [
-        f"{word} in {path}, line 1: there is no such option; did you mean {meant}?"
+        f"{word} in {path}, line 1: unknown setting; did you mean {meant}?"
     ]
 
 
@@ -88,9 +87,7 @@ def test_a_near_miss_is_told_the_name_of_the_setting(word: str, meant: str, tmp_
 def test_a_word_that_resembles_no_setting_gets_no_advice(word: str, tmp_path: Path) -> None:
     path = write(tmp_path, f"{word} = 1\n")
 
-    assert problems(FilterdSettings, ["-c", path]) == [
-        f"{word} in {path}, line 1: there is no such option"
-    ]
+    assert problems(FilterdSettings, ["-c", path]) == [f"{word} in {path}, line 1: unknown setting"]
 
 
 def test_a_near_miss_in_a_table_is_told_the_key(tmp_path: Path) -> None:
@@ -102,11 +99,11 @@ def test_a_near_miss_in_a_table_is_told_the_key(tmp_path: Path) -> None:
 
     assert problems(ForwarderSettings, ["-c", path]) == [
         (
-            f"[[route]] 1 ('a') in {path}, line 3, smarthost: there is no such option;"
+            f"[[route]] 1 ('a') in {path}, line 3, smarthost: unknown setting;"
             " did you mean smarthosts?"
         ),
         (
-            f"[[account]] 1 ('b') in {path}, line 9, pasword: there is no such option;"
+            f"[[account]] 1 ('b') in {path}, line 9, pasword: unknown setting;"
             " did you mean password_file?"
         ),
     ]

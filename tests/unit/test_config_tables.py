@@ -36,7 +36,7 @@ def test_a_problem_in_a_table_names_the_table_and_the_key(tmp_path: Path) -> Non
     found = problems(ForwarderSettings, ["-c", path, SMARTHOST])
 
     assert found == [
-        f"[[route]] 1 ('isp') in {path}, line 4, pasword: there is no such option",
+        f"[[route]] 1 ('isp') in {path}, line 4, pasword: unknown setting",
         f"[[route]] 2 ('work') in {path}, line 7, smarthosts, item 2: 'backup': {NO_PORT}",
         f"[[route]] 2 ('work') in {path}, line 8, retry_first: 0: must be greater than 0",
         f"[[route]] 3 in {path}, line 9, name: is missing",
@@ -113,7 +113,7 @@ def test_only_a_route_for_all_mail_makes_forward_to_superfluous(tmp_path: Path) 
     path = write(tmp_path, f'{ROUTE}sender = ["<>"]\n')
     (problem,) = problems(ForwarderSettings, ["-c", path])
 
-    assert "no server for mail that fits no [[route]]" in problem
+    assert "no server for mail that matches no [[route]]" in problem
 
 
 @pytest.mark.parametrize(

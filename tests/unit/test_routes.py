@@ -97,8 +97,8 @@ def test_all_of_sender_recipient_and_user_must_fit() -> None:
     name, why = chosen(routes, envelope(user="ann"))
     assert name == "one"
     assert why == (
-        "its user Ann logged in and its sender pattern a.example fits and "
-        "its recipient pattern b.example fits"
+        "its user Ann logged in and its sender pattern a.example matches and "
+        "its recipient pattern b.example matches"
     )
     for other in (envelope(user="bob"), envelope(), envelope(user="ann", sender="x@y")):
         assert chosen(routes, other)[0] == "default"
@@ -126,7 +126,7 @@ def test_why_a_route_does_not_fit_is_told() -> None:
         return [(other.name, why) for other, why in routes.passed_over(sent, BOB)]
 
     assert passed(envelope()) == [
-        ("one", "its sender pattern x.example or <> does not fit"),
+        ("one", "its sender pattern x.example or <> does not match"),
         ("two", "no user logged in, not ann or bob"),
     ]
     assert passed(envelope(user="cat"))[1] == ("two", "cat logged in, not ann or bob")
@@ -144,10 +144,10 @@ def test_the_choice_is_explained_when_nothing_fits() -> None:
     one = route("one", recipient=("x.example",))
 
     assert Routes((one,), DEFAULT).choose(envelope(), BOB) == Choice(
-        DEFAULT, "no [[route]] fits, so forward_to is used"
+        DEFAULT, "no [[route]] matches, so forward_to is used"
     )
     assert Routes((one,)).choose(envelope(), BOB) == Choice(
-        None, "no [[route]] fits, and forward_to is not set"
+        None, "no [[route]] matches, and forward_to is not set"
     )
 
 

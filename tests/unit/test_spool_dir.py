@@ -110,7 +110,7 @@ def test_every_command_refuses_a_misspelt_variable(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
 ) -> None:
     monkeypatch.setenv(variable, "x")
-    sentence = f"{variable}: there is no such option; did you mean {meant}?"
+    sentence = f"{variable}: unknown variable; did you mean {meant}?"
     with pytest.raises(ConfigError) as wrong:
         spool_dir.chosen()
     assert wrong.value.problems == [sentence]

@@ -80,7 +80,7 @@ class QueueCounts:
             return QueueCount(at=time.monotonic(), trouble=reason_of(error) or repr(error))
         if missing is not None:
             return QueueCount(
-                at=time.monotonic(), trouble=f"a part of the queue is away: {missing}"
+                at=time.monotonic(), trouble=f"a part of the queue is unavailable: {missing}"
             )
         free = None if room is None else room[0]
         return QueueCount(at=time.monotonic(), counts=counts, free=free)

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         connection = socket.socket(fileno=os.dup(0))
     except OSError:
-        wrong = "standard input is no connection"
+        wrong = "standard input is not a connection"
         return print_errors(settings.program, wrong, status=os.EX_USAGE)
     if connection.family is socket.AF_UNIX:
         settings = _of_local_program(settings)

@@ -65,7 +65,7 @@ class Bouncer:
         try:
             async for entry in self._store.listing((Stage.FAILED,)):
                 listed[entry.id] = entry.since
-        except StoreError as error:  # one of several stores may be away: the others are listed
+        except StoreError as error:  # one of several may be unavailable: the others are listed
             self._report(StoreTrouble(doing="looking for failed mail", reason=str(error)))
             return listed
         self._told.keep_only(listed)

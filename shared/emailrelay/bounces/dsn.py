@@ -203,7 +203,7 @@ def _of(failure: FailedRecipient, last_attempt: float | None) -> Iterator[tuple[
 def _decoded(text: str) -> str:
     try:
         return _ascii(envelope_format.from_xtext(text))
-    except ValueError:  # RFC 6533 allows addresses that are no xtext
+    except ValueError:  # RFC 6533 allows addresses that are not xtext
         return _ascii(text)
 
 

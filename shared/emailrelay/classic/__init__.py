@@ -1,1 +1,1 @@
-"""The historical ``emailrelay`` command: its options, its process contract, the three services."""
+"""The legacy ``emailrelay`` command: its options, its process contract, the three services."""

@@ -1,4 +1,4 @@
-"""The grammar of the historical command line and of its configuration file."""
+"""The grammar of the legacy command line and of its configuration file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +114,7 @@ def _read_long(word: str, waiting: list[str], reading: _Reading) -> None:
     said, equals, value = word.partition("=")
     option = BY_NAME.get(said[2:])
     if option is None:
-        reading.problems.append(f"{said}: there is no such option{_suggestion(said[2:], '--')}")
+        reading.problems.append(f"{said}: unknown option{_suggestion(said[2:], '--')}")
     elif equals:
         reading.add(option, value, said)
     else:
@@ -127,7 +127,7 @@ def _read_letters(word: str, waiting: list[str], reading: _Reading) -> None:
         said, last = f"-{letter}", place == len(letters)
         option = BY_LETTER.get(letter)
         if option is None:
-            reading.problems.append(f"{said}: there is no such option (in {word})")
+            reading.problems.append(f"{said}: unknown option (in {word})")
         elif last and equals:
             reading.add(option, value, said)
         elif last:
@@ -166,7 +166,7 @@ def _read_line(line: str, place: str, reading: _Reading) -> None:
     name, value = _split(line)
     option = BY_NAME.get(name.removeprefix("--"))
     if option is None:
-        reading.problems.append(f"{place}: {name}: there is no such option{_suggestion(name, '')}")
+        reading.problems.append(f"{place}: {name}: unknown option{_suggestion(name, '')}")
     else:
         reading.add(option, value, f"{place}: {name}")
 

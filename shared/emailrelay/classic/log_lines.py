@@ -1,4 +1,4 @@
-"""A service's event as a line of the historical log."""
+"""A service's event as a line of the legacy log."""
 
 import json
 import time
@@ -75,7 +75,7 @@ TEXTS = MappingProxyType(
         "deferred": "deferred {id}: {reason}",
         "recipients_refused": "{peer} refused {recipients} recipient(s) of {id}: {reply}",
         "failed": "failed {id}: {reason}",
-        "bounced": "notice {notice} tells the sender that {id} failed",
+        "bounced": "notice {notice} notifies the sender that {id} failed",
         "not_bounced": "no notice about {id}, which failed: {reason}",
         "bounces_held_back": "one address has had {notices} notices of failed mail within an hour; "
         "the next one, at {again}, is about all further failures",
@@ -139,7 +139,7 @@ def of_stderr_line(octets: bytes) -> ClassicLine | None:
 
 
 def written(line: ClassicLine, *, now: float | None = None, address: bool = False) -> str:
-    """Return a line in the historical grammar, with the time ``now`` if given."""
+    """Return a line in the legacy grammar, with the time ``now`` if given."""
     stamp = ""
     if now is not None:
         day = time.strftime("%Y%m%d.%H%M%S", time.localtime(now))

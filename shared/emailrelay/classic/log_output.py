@@ -1,4 +1,4 @@
-"""The outputs of the historical log: standard error or a file, and syslog."""
+"""The outputs of the legacy log: standard error or a file, and syslog."""
 
 import errno
 import os

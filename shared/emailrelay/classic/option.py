@@ -1,4 +1,4 @@
-"""One option of the historical command, with its own description or that of a service's setting."""
+"""One option of the legacy command, with its own description or that of a service's setting."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto

@@ -1,4 +1,4 @@
-"""The options of the historical command, as a table."""
+"""The options of the legacy command, as a table."""
 
 from types import MappingProxyType
 
@@ -6,7 +6,7 @@ from emailrelay.classic.option import Option, OptionGroup, OptionKind, OptionUse
 from emailrelay.terminal.common_options import HELP, VERSION
 
 _Row = tuple[str] | tuple[str, str, str, str]
-"""The name, letter and ``*`` for a common option. An option that is no setting of the services
+"""The name, letter and ``*`` for a common option. An option that is not a setting of the services
 also has the word for its value, its default and its description."""
 
 

@@ -150,7 +150,7 @@ async def _administration(
 
 
 def _reload(supervisor: ClassicSupervisor, prepared: _Prepared) -> None:
-    """Open the log anew and read all options again; if they are good, the services follow."""
+    """Reopen the log and read all options again; if they are good, the services follow."""
     prepared.log.reopen()
     try:
         plan, asked = prepared.reread()

@@ -64,7 +64,7 @@ def plan(asked: GivenOptions) -> Plan:
     serves = not asked.on("dont-serve") and not asked.on("no-smtp")
     target = asked.on("forward-to")
     waits = any(asked.on(name) for name in ("poll", "forward-on-disconnect", "immediate"))
-    # Users of the historical command run emailrelay-notify and scripts that handle *.bad files.
+    # Users of the legacy command run emailrelay-notify and scripts that handle *.bad files.
     forwarder = _service(ForwarderSettings, asked).also("--bounces=no", "--keep-failed=0")
     return Plan(
         receiver=_service(ReceiverSettings, asked).also(f"--ack={_ack(asked)}") if serves else None,

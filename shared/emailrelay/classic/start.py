@@ -59,7 +59,7 @@ def choose_identity(asked: GivenOptions) -> tuple[Identity | None, list[ClassicL
         raise StartFailed([f"--user {name}: {trouble}"])
     # A Python in root's own directory is an experiment. For a service, --user makes this an error,
     # as in the files under deploy/.
-    text = f"staying root: {trouble}; with --user {name} this stops the start"
+    text = f"staying root: {trouble}; with --user {name} this prevents startup"
     return None, [ClassicLine(Severity.INFO, text)]
 
 

@@ -167,7 +167,7 @@ def _unfit_files(table: OAuth2) -> Iterator[str]:
     if table.provider is Provider.MICROSOFT and table.key_file and not table.certificate_file:
         yield "Microsoft knows a key by its certificate: certificate_file is needed beside key_file"
     if table.certificate_file is not None and table.key_file is None:
-        yield "certificate_file is of use only with key_file"
+        yield "certificate_file has an effect only with key_file"
     if table.client_secret_file is not None and table.key_file is not None:
         yield "client_secret_file and key_file exclude each other"
 

@@ -34,9 +34,9 @@ class AliasOptions(Declared):
 
     aliases: AliasTable = Field(default={}, examples=[{"root": ["admin@example.com"]}])
     """The people who get the mail for names of this host, such as root: a table of names, each with
-    an address or a list of addresses. A name fits an address without a domain, or at localhost or
-    this host's name. The name * fits all others. An address can be another name of the table. In a
-    variable or flag: root=ann@example.com,bob@example.com www-data=ann@example.com."""
+    an address or a list of addresses. A name matches an address without a domain, or at localhost
+    or this host's name. The name * matches all others. An address can be another name of the table.
+    In a variable or flag: root=ann@example.com,bob@example.com www-data=ann@example.com."""
 
 
 class BounceOptions(Declared):
@@ -46,8 +46,8 @@ class BounceOptions(Declared):
     """Send a notice to the sender of each message that fails. no: emailrelay-notify does it."""
 
     bounces_per_hour: PositiveCount = 10
-    """The most notices to one address within an hour. If more messages fail, the next notice is
-    about all of them, an hour after the first of them failed."""
+    """The maximum number of notices to one address within an hour. If more messages fail, the next
+    notice is about all of them, an hour after the first of them failed."""
 
     postmaster: Mailboxes = Field(default=[], examples=[["admin@example.com"]])
     """The addresses that get a copy of notices that fail themselves, and the notices to senders

@@ -34,7 +34,8 @@ def _verifier(spec: str) -> str:
 class Allow(Table):
     """The senders that some clients may use.
 
-    The first table that fits the client decides. A client without such a table may use any sender.
+    The first table that matches the client applies. A client without such a table may use any
+    sender.
     Notices (the empty sender) are always allowed.
     """
 
@@ -118,7 +119,7 @@ class AccessOptions(Declared):
     server_auth_config: Mechanisms = ""
     """The mechanisms to offer, in parts with semicolons between them. m:plain,login: only these;
     x:cram-md5: not these; a:plain: only these under TLS; d:login: not these under TLS. Without
-    encryption, only clients on this machine get an offer, unless m: names the mechanisms."""
+    encryption, only clients on this machine are offered a login, unless m: names the mechanisms."""
 
     address_verifier: Annotated[str, AfterValidator(_verifier), Metavar("SPEC")] | None = Field(
         default=None, examples=["net:127.0.0.1:10025"]

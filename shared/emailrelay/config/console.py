@@ -64,8 +64,8 @@ class ConsoleOptions(Declared):
     in console_auth for the role. Only proxies of console_proxies are believed."""
 
     console_proxies: Annotated[Networks, AtStart()] = Field(default=[], examples=[["127.0.0.1"]])
-    """The proxies that may name the user and the client's address (X-Forwarded-For). Connections by
-    a unix socket of console_interface count as one of them."""
+    """The proxies that may name the user and the client's address (X-Forwarded-For). Connections
+    through a unix socket in console_interface are trusted in the same way."""
 
     console_received: Annotated[DirectoryPath | None, AtStart()] = Field(
         default=None, examples=["var/received"]

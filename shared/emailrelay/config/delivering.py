@@ -27,7 +27,7 @@ class RetryOptions(Declared):
     fifth."""
 
     retry_factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
-    """The factor by which each further pause is longer than the one before."""
+    """The factor by which the pause grows after each further attempt."""
 
     retry_longest: Seconds = 3600.0
     """The longest pause."""
@@ -72,7 +72,7 @@ class ForwardOptions(Declared):
         if routes is None:  # They are wrong, and their own problem is enough.
             return value
         if value is None and not any(route.takes_all for route in routes):
-            rest = "for mail that fits no [[route]]; " if routes else "to forward to; "
+            rest = "for mail that matches no [[route]]; " if routes else "to forward to; "
             raise ValueError(f"there is no server {rest}give the smarthost as HOST:PORT")
         return value
 
@@ -96,20 +96,20 @@ class DeliveryOptions(Declared):
     exit status is 0 if all messages were delivered, otherwise 1."""
 
     connections_per_route: Annotated[PositiveCount, AtStart()] = 50
-    """The most connections to one server at a time, in each worker. The forwarder begins with at
+    """The maximum number of connections to one server, in each worker. The forwarder begins with at
     most 20. It opens more if the server is slow and accepts them, and fewer if the server asks for
     that."""
 
     connection_timeout: Seconds = 40.0
-    """The most time to make a connection."""
+    """The time limit for making a connection."""
 
     prompt_timeout: Seconds | None = None
-    """The most time to wait for the server's greeting. Without a greeting, the forwarder pauses for
-    this server. By default 20 at first, then twice as long after each silence, up to 300 (RFC 5321
-    4.5.3.2.1); a single pass (once) waits up to 300. A configured time does not grow."""
+    """The maximum time to wait for the server's greeting. Without a greeting, the forwarder pauses
+    for this server. By default 20 at first, then twice as long after each silence, up to 300 (RFC
+    5321 4.5.3.2.1); a single pass (once) waits up to 300. A configured time does not grow."""
 
     response_timeout: Seconds | None = None
-    """The most time to wait for each reply. By default 600 after the final dot and 300 otherwise
+    """The maximum time to wait for each reply. By default 600 after the final dot and 300 otherwise
     (RFC 5321 4.5.3.2)."""
 
     stop_grace: Annotated[Seconds, AtStart()] = 3.0
@@ -118,8 +118,8 @@ class DeliveryOptions(Declared):
     possible_duplicate. Allow the service two seconds more before you kill it."""
 
     forward_to_all: Flag = False
-    """With immediate delivery (ack = delivered): deliver to all recipients, or to none with the
-    first refusal as the answer. This is the default."""
+    """With immediate delivery (ack = delivered): deliver to all recipients or to none; if one is
+    refused, the client gets that refusal. This is what happens unless forward_to_some is set."""
 
     forward_to_some: Flag = False
     """With immediate delivery (ack = delivered): accept if any recipient is accepted. The others

@@ -64,7 +64,7 @@ class PipeSettings(Table):
     """Its arguments."""
 
     messages: Count = 0
-    """The messages after which a process of the program is replaced by a new one. 0: never."""
+    """The number of messages after which a process of the program is replaced. 0: never."""
 
     def plain(self) -> PipeFilter:
         """Return the filter as a plain value."""
@@ -81,8 +81,8 @@ class HeaderSettings(Table):
     """New names of fields, by their old names."""
 
     set: dict[FieldName, FieldText] = Field(default={}, examples=[{"Precedence": "bulk"}])
-    """The texts of fields that the header has once afterwards: in the place of the first one of
-    that name, or at its end."""
+    """Fields to set. Each one replaces all fields of its name, in the place of the first. If there
+    is none, it is added at the end of the header."""
 
     add: dict[FieldName, FieldText] = Field(default={}, examples=[{"X-Relay": "mail.example.com"}])
     """The texts of fields to add at the end of the header."""
@@ -150,8 +150,8 @@ class DisclaimerSettings(Table):
     """The file with the footer, plain text in UTF-8."""
 
     html_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/footer.html"])
-    """The file with its form for HTML, to be put in front of </body>. By default, it is made of the
-    text."""
+    """The file with the HTML footer, which is inserted before </body>. By default, the HTML footer
+    is generated from the text."""
 
     sender: RoutePatterns = ("*",)
     """The envelope senders whose messages get it: user@domain, domain, *.domain or * (all)."""

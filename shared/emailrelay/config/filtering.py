@@ -26,7 +26,7 @@ class FilterTimeOptions(Declared):
     """Filter time limit."""
 
     filter_timeout: Seconds = 60.0
-    """The most time for one filter. A slower filter is ended, and the message is tried again
+    """The time limit for one filter. A slower filter is ended, and the message is tried again
     later."""
 
 
@@ -64,8 +64,8 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
     spam-edit:HOST:PORT, milter:HOST:PORT, milter:/PATH, pipe:PROGRAM, header:EDIT, dkim:,
     disclaimer:FILE, rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR, split:, mx:, msgid:, exit:N.
-    Can be repeated. The receiver needs this setting too: with filters, new mail waits for them
-    before it is forwarded."""
+    A list: the option can be repeated. The receiver needs this setting too: with filters, new mail
+    waits for them before it is forwarded."""
 
     @field_validator("filter")
     @classmethod
@@ -82,7 +82,7 @@ class FilterRunOptions(Declared):
     """Filter processes."""
 
     filter_jobs: Annotated[PositiveCount, AtStart()] = 4
-    """The most messages in filters at a time, in each worker."""
+    """The maximum number of messages in filters at the same time, in each worker."""
 
 
 class ClientFilterOptions(FilterRunOptions, FilterTimeOptions, FilterTableOptions):
@@ -90,7 +90,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions, FilterTableOption
 
     client_filter: Filters = []
     """Filters that get a fresh copy of each message before every attempt to send it. The relay
-    sends their changes, but does not keep them. Can be repeated."""
+    sends their changes, but does not keep them. A list: the option can be repeated."""
 
     @field_validator("client_filter")
     @classmethod

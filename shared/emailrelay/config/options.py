@@ -1,7 +1,7 @@
 """The settings of each service, as combinations of groups of options.
 
 This declaration is the only place of a default, a bound and a description. The help, the reader of
-file and environment, and the reference use it. The short help of the historical command shows only
+file and environment, and the reference use it. The short help of the legacy command shows only
 the first sentence of a description.
 """
 
@@ -88,8 +88,8 @@ class FallbackOptions(Declared):
 
     store_fallback: Annotated[str | None, AtStart()] = None
     """The spool of this host, spool:///DIR, that takes new mail while the database of store is
-    away. The receiver moves it into the database when that is back. No other service works on it.
-    Mail with ack filtered or delivered is answered with 451 meanwhile."""
+    unavailable. The receiver moves it into the database when that is back. No other service works
+    on it. Mail with ack filtered or delivered is answered with 451 meanwhile."""
 
 
 class StoringOptions(FallbackOptions):
@@ -109,8 +109,7 @@ class HistoryOptions(Declared):
     current day. emailrelay-queue trace shows the records. 0: none are kept."""
 
     history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
-    """The most space for these records, in octets; the oldest are removed first. 0: none are
-    kept."""
+    """The maximum size of these records. The oldest are removed first. 0: none are kept."""
 
 
 class ProcessOptions(Declared):
@@ -155,7 +154,7 @@ class EndpointOptions(Declared):
 
     monitor_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
     """The addresses on which emailrelay-monitor answers: IP addresses or paths of unix sockets. It
-    asks for no password, so let a firewall or a proxy guard every other address."""
+    has no authentication, so protect any other address with a firewall or a proxy."""
 
     monitor_port: Annotated[Port, AtStart()] = 9925
     """The TCP port of emailrelay-monitor."""

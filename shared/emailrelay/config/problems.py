@@ -16,7 +16,7 @@ from emailrelay.suggestions import suggest
 _SHOWN = 80
 """The most characters of a bad value in a message."""
 
-_SENTENCES = {"missing": "is missing", "extra_forbidden": "there is no such option"}
+_SENTENCES = {"missing": "is missing", "extra_forbidden": "unknown setting"}
 """Sentences for two kinds of error, without the value."""
 _MUST_BE = {
     "int_parsing": "must be a whole number",
@@ -49,15 +49,15 @@ def of_environment(environ: Mapping[str, str]) -> list[str]:
             misplaced.append(f"{variable}: {_only_in_file(name)}")
         elif meant := suggest(name, names - in_file):
             suggestion = f"did you mean {environment.variable(meant)}?"
-            misspelt.append(f"{variable}: there is no such option; {suggestion}")
+            misspelt.append(f"{variable}: unknown variable; {suggestion}")
     return misplaced + misspelt
 
 
 def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
-    """Return the other variables with our prefix that are no settings."""
+    """Return the other variables with our prefix that are not settings."""
     in_file, names = _tables(), _all_names() | {"config"}
     return [
-        f"{variable}: there is no such option, so it has no effect"
+        f"{variable}: unknown variable, so it has no effect"
         for variable in environment.unknown(environ, names - in_file)
         if (name := environment.name(variable)) not in in_file
         and suggest(name, names - in_file) is None
@@ -65,10 +65,10 @@ def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def of_keys(file: SettingsFile) -> list[str]:
-    """Return the keys of a file that are no option of any service, or are in a wrong table."""
+    """Return the keys of a file that are not an option of any service, or are in a wrong table."""
     names = _all_names()
     strange = [
-        f"{file.place(key)}: there is no such option{_did_you_mean(key, names)}"
+        f"{file.place(key)}: unknown setting{_did_you_mean(key, names)}"
         for key in file.values
         if key not in names
     ]
@@ -178,7 +178,7 @@ def _unknown_option(settings: type[Settings], word: str) -> str:
     suggestion = f"; did you mean {flags.flag(meant)}" if meant else ""
     if meant and meant not in own:
         suggestion += f" of {_owners(meant)}"
-    return f"{option}: there is no such option{suggestion}{'?' if suggestion else ''}"
+    return f"{option}: unknown option{suggestion}{'?' if suggestion else ''}"
 
 
 def _owners(name: str) -> str:

@@ -27,7 +27,7 @@ class ListenOptions(Declared):
 
     interface: Annotated[Addresses, AtStart()] = []
     """The addresses to listen on: IP addresses, fd#N (an inherited socket) or paths of unix
-    sockets. By default, all addresses of the machine. Can be repeated."""
+    sockets. By default, all addresses of the machine. A list: the option can be repeated."""
 
     remote_clients: Flag = False
     """Serve clients on other hosts too, not only on this machine."""
@@ -48,8 +48,8 @@ class AcceptOptions(Declared):
     """The size of the largest message to accept (100 MiB). 0 means no limit."""
 
     recipients: PositiveCount = 1000
-    """The most recipients of one message. Further ones get 452, and clients send them again (at
-    least 100: RFC 5321 4.5.3.1.8)."""
+    """The maximum number of recipients of one message. Further recipients get 452, and the client
+    sends the message to them later. Set at least 100 (RFC 5321 4.5.3.1.8)."""
 
     minimum_free: Bytes = 104857600
     """The free space that the store must have besides the message (100 MiB). With less, the
@@ -71,14 +71,14 @@ class ConnectionOptions(Declared):
     """Limits on clients."""
 
     connections: PositiveCount = 1000
-    """The most client connections at a time, in each worker. A tenth of them is for clients on this
-    machine and for addresses from which a client has logged in. When all connections are in use, a
-    new client replaces a client without login that has been idle for at least 5 seconds. If there
-    is none, the new client gets 421."""
+    """The maximum number of client connections in each worker. A tenth of them is reserved for
+    clients on this machine and for addresses from which a client has logged in. When all
+    connections are in use, a new client replaces a client without login that has been idle for at
+    least 5 seconds. If there is none, the new client gets 421."""
 
     client_connections: PositiveCount = 100
-    """The most connections at a time from one address, in each worker. An IPv6 network of 64 bits
-    counts as one address, and so do all loopback addresses."""
+    """The maximum number of connections from one address, in each worker. An IPv6 network of 64
+    bits counts as one address, and so do all loopback addresses."""
 
     idle_timeout: Seconds = 60.0
     """The time after which a silent client gets 421."""

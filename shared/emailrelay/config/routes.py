@@ -41,7 +41,7 @@ TlsWord: TypeAlias = Literal["off", "opportunistic", "required", "implicit"]
 class RouteSettings(Table):
     """The servers for some of the mail.
 
-    The first route in the file that fits a recipient takes it. All other mail goes to forward_to.
+    The first route in the file that matches a recipient is used. All other mail goes to forward_to.
     """
 
     sender: RoutePatterns = ("*",)
@@ -74,14 +74,14 @@ class RouteSettings(Table):
     """The verification of the server's certificate. By default, as for all servers."""
 
     connections: PositiveCount | None = Field(default=None, examples=[5])
-    """The most connections at a time, over all forwarder processes on this spool. By default,
+    """The maximum number of connections, across all forwarder processes on this spool. By default,
     connections_per_route in each process."""
 
     rate: Annotated[str, AfterValidator(_rate), Metavar("N/TIME")] | None = Field(
         default=None, examples=["30/m"]
     )
-    """The most messages in a period, over all forwarder processes on this spool: 30/m (in any
-    minute), 500/10m, 1000/h, 2000/d."""
+    """The maximum number of messages in a period, across all forwarder processes on this spool:
+    30/m (in any minute), 500/10m, 1000/h, 2000/d."""
 
     envelope_from: Annotated[str, AfterValidator(_mailbox), Metavar("ADDRESS")] | None = Field(
         default=None, examples=["relay@example.com"]
@@ -96,7 +96,7 @@ class RouteSettings(Table):
     retry_factor: float | None = Field(
         default=None, ge=1, le=100, allow_inf_nan=False, examples=[1.5]
     )
-    """The factor by which each further pause is longer than the one before."""
+    """The factor by which the pause grows after each further attempt."""
 
     retry_longest: Seconds | None = Field(default=None, examples=[3600])
     """The longest pause."""

@@ -116,5 +116,5 @@ class SignInOptions(Declared):
     @classmethod
     def _with_accounts(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if value and info.data.get("client_auth", ...) is None:
-            raise ValueError("is of use only with client_auth")
+            raise ValueError("has an effect only with client_auth")
         return value

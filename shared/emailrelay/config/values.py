@@ -55,7 +55,7 @@ _MAIL_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465}
 def destination(text: str) -> str:
     """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError with advice.
 
-    It looks up a service name (``mail.isp.net:smtp``), so that a misspelt one stops the start.
+    It looks up a service name (``mail.isp.net:smtp``), so that a misspelt one prevents startup.
     """
     address = host_port.parse(text)
     if isinstance(address, HostPort) and not address.port.isdigit():

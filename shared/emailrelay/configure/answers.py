@@ -41,7 +41,7 @@ def read_smarthost(text: str, *, signs_in: bool) -> str:
     """Return the smarthost as HOST:PORT; without a port, it is the usual one.
 
     Raises:
-        ValueError: it is no address; the text says what to write.
+        ValueError: it is not an address; the text says what to write.
 
     """
     text = text.strip()

@@ -63,7 +63,7 @@ def _chosen(services: list[str] | None, config: str | None) -> list[str]:
         advice = (
             f"the services are {_in_words(_NAMES)}" if meant is None else f"did you mean {meant}?"
         )
-        text = f"{strange[0]}: there is no such service; {advice}"
+        text = f"{strange[0]}: unknown service; {advice}"
         raise typer.BadParameter(text)
     if services:
         return [name for name in _NAMES if name in services]

@@ -96,7 +96,7 @@ def show(
 def _unknown(name: str, known: Collection[str]) -> str:
     meant = suggest(name, known)
     advice = "" if meant is None else f"; did you mean {meant}?"
-    return f"{name}: there is no such setting{advice}"
+    return f"{name}: unknown setting{advice}"
 
 
 def _is_bare(word: str) -> bool:

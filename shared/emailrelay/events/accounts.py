@@ -34,6 +34,6 @@ class SignInTrouble(Event):
 
 
 class SignInBack(Event):
-    """An account has a new token after a ``SignInTrouble``."""
+    """An account has a new token after `sign_in_trouble`."""
 
     account: str

@@ -24,7 +24,7 @@ class NotBounced(Event):
 
 
 class BouncesHeldBack(Event):
-    """So many ``notices`` went to one address within an hour that further failures share one."""
+    """One address got `notices` notices within an hour; further failures share one notice."""
 
     level: ClassVar[Level] = Level.WARNING
     to: tuple[str, ...]

@@ -31,7 +31,7 @@ class ConsoleAction(Event):
 
 
 class ConsoleExamination(Event):
-    """A user of the console let the doctor examine a route, or all routes (an empty name)."""
+    """A user of the console ran the doctor on a route, or on all routes (empty name)."""
 
     route: str
     user: str

@@ -7,7 +7,7 @@ from emailrelay.events.event import Event, Level
 
 
 class Direction(StrEnum):
-    """The direction of a line, as the historical log marks it."""
+    """The direction of a line, as the legacy log marks it."""
 
     RECEIVED = "rx<<"
     SENT = "tx>>"

@@ -40,7 +40,7 @@ class TakenIn(MailEvent):
 
 
 class HandedOver(Event):
-    """Mail that was stored on this host while the store was away is in the store now."""
+    """Mail that was stored on this host while the store was unavailable is in the store now."""
 
     messages: int
 

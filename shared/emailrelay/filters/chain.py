@@ -163,7 +163,7 @@ def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
         case ProgramNotStarted():
             return BrokenFilter(reason=f"cannot execute: {outcome.reason}")
         case Broken():
-            return BrokenFilter(reason=f"was ended, as we could not attend to it: {outcome.reason}")
+            return BrokenFilter(reason=f"was killed after an error of the relay: {outcome.reason}")
         case _:
             assert_never(outcome)
 

@@ -24,7 +24,7 @@ def add_message_id(content: Path, message: QueueId) -> None:
     It is made of the queue id and the same at each run.
 
     Raises:
-        DamagedMessage: the content is no regular file.
+        DamagedMessage: the content is not a regular file.
         OSError: the system's fault.
 
     """

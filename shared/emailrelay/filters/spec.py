@@ -210,7 +210,7 @@ def _program(spec: str, path: str) -> ProgramFilter:
 
 def _message_id(spec: str, rest: str) -> MessageIdFilter:
     if rest:
-        raise ConfigError([f"filter {spec}: nothing may stand behind the colon"])
+        raise ConfigError([f"filter {spec}: no text is allowed after the colon"])
     return MessageIdFilter()
 
 

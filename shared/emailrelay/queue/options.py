@@ -55,7 +55,7 @@ def add_selectors(parser: CommandLineParser) -> None:
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="Message ids, or names of message files."
     )
-    title = "Choice of messages (all must fit)"
+    title = "Selection (all conditions must match)"
     parser.add_argument(
         "--state",
         metavar="STATE",
@@ -219,7 +219,7 @@ def add_repair(parser: CommandLineParser) -> None:
 def add_contents(parser: CommandLineParser) -> None:
     """Add the contents for ``verify``."""
     parser.add_argument(
-        "--contents", action="store_true", help="Read each content and compare its checksum."
+        "--contents", action="store_true", help="Read each content and verify its checksum."
     )
 
 
@@ -260,14 +260,14 @@ def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text}: no state; write {', '.join(State)}") from error
+        raise ArgumentTypeError(f"{text}: not a state; use {', '.join(State)}") from error
 
 
 def _grouping(text: str) -> Grouping:
     try:
         return Grouping(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text}: no grouping; write {', '.join(Grouping)}") from error
+        raise ArgumentTypeError(f"{text}: not a grouping; use {', '.join(Grouping)}") from error
 
 
 def _age(text: str) -> float:

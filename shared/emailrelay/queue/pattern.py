@@ -9,7 +9,7 @@ _CLASS = re.compile(r"([\[])")
 
 
 def fits_address(pattern: str, address: str) -> bool:
-    """Tell whether a whole address fits. ``<>`` is the null sender."""
+    """Tell whether a whole address matches. ``<>`` is the null sender."""
     # Case is ignored: in domains by RFC 5321 section 2.4, in local parts for convenience.
     return fnmatchcase(address.lower(), pattern.removeprefix("<").removesuffix(">").lower())
 

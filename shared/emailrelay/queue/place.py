@@ -50,7 +50,7 @@ def existing(where: str) -> str:
 
 
 def fallback_of(where: str) -> str | None:
-    """Return the spool that takes mail while the database is away, if this host has one."""
+    """Return the spool that takes mail while the database is unavailable, if this host has one."""
     if directory_at(where) is not None:
         return None
     named = spool_dir.fallback()

@@ -36,7 +36,7 @@ class TraceSearch:
     async def run(self) -> AsyncGenerator[PastMessage]:
         """Yield what is in the store, newest first; then what has left it, newest end first.
 
-        A message that is in the store is no past one, though the history may have a record of it: a
+        A message in the store is not a past one, though the history may have a record of it: a
         crash, or a move, has brought it back.
         """
         seen = set[QueueId]()

@@ -154,7 +154,7 @@ def _asked(words: Sequence[str]) -> _Asked:
     known = {*_FORMS, "--client", "--token"}
     strange = [word for word in words if word.startswith("-") and word not in known]
     if strange:
-        raise _Usage(f"{strange[0]}: there is no such option")
+        raise _Usage(f"{strange[0]}: unknown option")
     if len(names) > 1:
         # A password written here is in the history of the shell and must not be used.
         raise _Usage("give at most one name, and never the password")

@@ -105,7 +105,7 @@ def _spool(machine: Machine, spool: Path) -> SetupSteps:
         yield LeftAlone(
             f"{spool}: it holds files, and does not belong to {SERVICE_USER} alone",
             f"if they are mail of this relay: chown -R {SERVICE_USER}:{SERVICE_USER} {spool}; "
-            f"chmod 2770 {spool}",
+            f"chmod {_SPOOL_MODE:o} {spool}",
         )
 
 

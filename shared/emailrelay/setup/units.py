@@ -17,7 +17,7 @@ _PATH_IN_UNITS = "/opt/emailrelay/bin/"
 def units(shipped: Mapping[PurePosixPath, Path], bin_dir: Path) -> Mapping[str, str]:
     """Return the text of each unit of the services by its name.
 
-    ``emailrelay.service`` is not among them: it runs the historical command in their place.
+    ``emailrelay.service`` is not among them: it runs the legacy command in their place.
     """
     return {
         name.name: place.read_text("utf-8").replace(_PATH_IN_UNITS, f"{bin_dir}/")

@@ -23,7 +23,7 @@ Guarantee: of a client that gives up waiting and a worker that answers exactly o
     other obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn
     (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
-Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
+Guarantee: an entry that is not a message becomes FAILED with its reason, once. All others go on.
     DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left
     of it.
 Guarantee: nothing is claimed whose settlement could not be recorded.
@@ -138,7 +138,7 @@ class Store(ABC):
     def unavailable(self) -> StoreError | None:
         """Return why no message can be begun now, without waiting. None: it can, or it is unknown.
 
-        This default suits a store that is never away.
+        This default suits a store that is never unavailable.
         """
         return None
 
@@ -194,7 +194,7 @@ class Store(ABC):
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """List the messages at these stages, in any order, without reading their envelopes.
 
-        An entry that is no message, or that this user may not read, is listed like the others.
+        An entry that is not a message, or that this user may not read, is listed like the others.
 
         Raises:
             StoreError: the store cannot be read now.
@@ -216,7 +216,7 @@ class Store(ABC):
         """Read a message's envelope and journal without a claim. None: there is no such message.
 
         Raises:
-            DamagedMessage: the entry is no message, or this user may not read it.
+            DamagedMessage: the entry is not a message, or this user may not read it.
 
         """
 
@@ -225,7 +225,7 @@ class Store(ABC):
         """Do with a message what the operator wishes; with a claimed one when its claim ends.
 
         HOLD sets it aside. RETRY makes a failed, held or deferred message due now, its schedule and
-        age starting anew. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
+        age starting again. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
         ``transition.after_wish``.
 
         False: there is no such message.
@@ -262,7 +262,7 @@ class Store(ABC):
 
     @abstractmethod
     async def failure(self, message: QueueId) -> FailedMessage | None:
-        """Take the sole right to tell the sender of a FAILED message. None: not FAILED, or taken.
+        """Take the sole right to notify the sender of a FAILED message. None: not FAILED, or taken.
 
         Raises:
             StoreError: it cannot be read now.

@@ -68,7 +68,7 @@ def open_store(
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
     ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
-    changed. ``fallback``: the spool that takes new mail while a database is away; with
+    changed. ``fallback``: the spool that takes new mail while a database is unavailable; with
     ``hands_over`` its mail moves into the database by itself. ``submitting``: this user
     ``only_submits`` to the spool.
 

@@ -1,6 +1,6 @@
 """The notice to the sender of a failed message.
 
-Guarantee: at most one process tells the sender of a message at any time.
+Guarantee: at most one process notifies the sender of a message at any time.
 Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither,
     for all messages that the notice is about. From there the notice leaves once: ``relay`` makes it
     a message of the store exactly once; a local agent gets it at least once, each time with the
@@ -30,7 +30,7 @@ class PreparedNotice(NamedTuple):
 
 
 class FailedMessage(ABC):
-    """The sole right to tell the sender of a failed message. An ``async with`` block.
+    """The sole right to notify the sender of a failed message. An ``async with`` block.
 
     An operator's wish that came meanwhile is carried out when the block ends. Each method raises
     StoreError if the store cannot do it now; the next notifier goes on from there.

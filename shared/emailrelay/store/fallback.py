@@ -1,4 +1,4 @@
-"""A store whose new mail goes into a second one while the first is away, and comes back by itself.
+"""A store whose new mail goes into a second one while the first is unavailable, and comes back.
 
 The second store is a spool on this host that no other service works on. A message has one id in
 both. When a commit to the first store has an unknown fate, the message goes into the second under
@@ -39,11 +39,11 @@ _COPY = 1024 * 1024
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
 _AFTER_TROUBLE = 5.0
-"""Seconds until the next look if mail could not be handed over, as when one database is away."""
+"""Seconds until the next look if mail could not be handed over: a database may be unavailable."""
 
 
 class FallbackStore(Store):
-    """See ``Store``. ``first`` may be away at any time, also when the block is entered.
+    """See ``Store``. ``first`` may be unavailable at any time, also when the block is entered.
 
     ``origin`` names ``second`` in ``first`` (``Mover``). With ``hands_over`` the mail of ``second``
     moves to ``first`` when that is there.
@@ -74,7 +74,7 @@ class FallbackStore(Store):
         return self
 
     async def _open_first(self) -> None:
-        """Open the first store unless it is away.
+        """Open the first store unless it is unavailable.
 
         Raises:
             StoreUnusable: it cannot be used as configured.
@@ -136,7 +136,7 @@ class FallbackStore(Store):
         return True
 
     async def _there(self) -> bool:
-        """Return whether the first store can be used; open it if it was away until now."""
+        """Return whether the first store can be used; open it if it was unavailable until now."""
         if not self._open:
             with contextlib.suppress(StoreError):  # it was reported at the start
                 await self._first.__aenter__()
@@ -165,7 +165,7 @@ class FallbackStore(Store):
         """The first store.
 
         Raises:
-            StoreError: it is away.
+            StoreError: it is unavailable.
 
         """
         if not self._open:
@@ -246,7 +246,7 @@ class FallbackStore(Store):
         return found if found is not None else await self._now.journal(message)
 
     def history(self) -> MailHistory:
-        """See ``Store.history``. The records of the first store are missing while it is away."""
+        """See ``Store.history``. An unavailable first store's records are missing."""
         there = [self._first, self._second] if self._open else [self._second]
         away = None if self._open else StoreError("read the history of the database", self._reason)
         return HistoryOfSeveral(there, note=self._note_bounds, away=away)

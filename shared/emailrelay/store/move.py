@@ -88,7 +88,7 @@ class Mover:
                 if await self.source.describe(listed.id) is None:
                     await self.target.wish(listed.id, AdministratorWish.ARRIVE)
             except DamagedMessage:
-                continue  # it is no message of ours: we write whole ones
+                continue  # it is not a message of ours: we write whole ones
 
     async def _move_one(self, message: QueueId) -> None:
         try:

@@ -28,10 +28,10 @@ def view_at(
 ) -> "QueueView":
     """Return the queue of the store at ``where``, a directory or a URL.
 
-    ``fallback``: the spool that takes mail while the database there is away.
+    ``fallback``: the spool that takes mail while the database there is unavailable.
 
     Raises:
-        StoreError: it is away.
+        StoreError: it is unavailable.
         StoreUnusable: there is no such store.
 
     """

@@ -16,7 +16,7 @@ def begin_submission(
 ) -> Submission:
     """Begin a message in the store at ``where``, a directory or a URL.
 
-    ``fallback``: the spool for it if the store there is a database that is away.
+    ``fallback``: the spool for it if the store there is a database that is unavailable.
 
     Raises:
         SubmissionRefused: there is no such store, or this user has no write access to it.

@@ -31,13 +31,14 @@ from emailrelay.store.verification import Verification
 
 Found = TypeVar("Found")
 _PAUSE = 5.0
-"""Seconds between tries to open a store that was away at the start."""
+"""Seconds between tries to open a store that was unavailable at the start."""
 
 
 class SeveralStores(Store):
     """See ``Store``. At least one must open; the others join when they can be opened.
 
-    The limits of routes are those of the first store: while it is away, routes with limits wait.
+    The limits of routes are those of the first store: while it is unavailable, routes with limits
+    wait.
     """
 
     def __init__(self, stores: Sequence[Store], report: Report) -> None:
@@ -132,7 +133,7 @@ class SeveralStores(Store):
         """See ``Store.adopt``; the id chooses the store, so that a second try finds the first."""
         store = self._chosen(message)
         if store not in self._open:
-            raise StoreError(f"adopt {message}", "one of several stores is away")
+            raise StoreError(f"adopt {message}", "one of several stores is unavailable")
         await store.adopt(message, envelope, entries, content, once=once)
 
     def unavailable(self) -> StoreError | None:
@@ -181,7 +182,7 @@ class SeveralStores(Store):
         if trouble is not None:
             raise trouble
         if len(self._open) < len(self._all):
-            raise StoreError(doing, "one of several stores is away, and may have it")
+            raise StoreError(doing, "one of several stores is unavailable, and may have it")
         return nothing
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
@@ -202,7 +203,7 @@ class SeveralStores(Store):
         if trouble is not None:
             raise trouble
         if len(self._open) < len(self._all):
-            raise StoreError("list messages", "one of several stores is away")
+            raise StoreError("list messages", "one of several stores is unavailable")
 
     async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
         """See ``Store.journal``."""
@@ -211,7 +212,9 @@ class SeveralStores(Store):
     def history(self) -> MailHistory:
         """See ``Store.history``."""
         away = (
-            StoreError("read the history", "one of several stores is away, and may have more")
+            StoreError(
+                "read the history", "one of several stores is unavailable, and may have more"
+            )
             if len(self._open) < len(self._all)
             else None
         )
@@ -253,4 +256,6 @@ class _NoLimits(RouteLimits):
         raise _LIMITS_AWAY
 
 
-_LIMITS_AWAY = StoreError("look at the limits of a route", "the first of several stores is away")
+_LIMITS_AWAY = StoreError(
+    "look at the limits of a route", "the first of several stores is unavailable"
+)

@@ -108,7 +108,7 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "--port":
             return found._replace(port=_port(_value(name, words)))
         case _:
-            raise UsageError(f"{word}: there is no such option, see --help")
+            raise UsageError(f"{word}: unknown option, see --help")
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
@@ -146,7 +146,7 @@ def _switches(found: Arguments, word: str) -> Arguments:
         elif letter == "v":
             found = found._replace(verbose=True)
         elif letter not in _IGNORED:
-            raise UsageError(f"{word}: there is no such option, see --help")
+            raise UsageError(f"{word}: unknown option, see --help")
     return found
 
 

@@ -60,7 +60,7 @@ class CommandLineParser(argparse.ArgumentParser):
         """Parse a command line; None: that of this process.
 
         Raises:
-            CommandLineError: a word is wrong, or there is no such option; a line for each.
+            CommandLineError: a word is wrong, or an option is unknown; a line for each.
 
         """
         return self._known(*self.parse_known_args(words))
@@ -80,8 +80,8 @@ class CommandLineParser(argparse.ArgumentParser):
     def _no_such_option(self, word: str) -> str:
         option = word.split("=", 1)[0]
         meant = self.meant(option)
-        advice = "--help lists them" if meant is None else f"did you mean {meant}?"
-        return f"{option}: there is no such option; {advice}"
+        advice = "see --help" if meant is None else f"did you mean {meant}?"
+        return f"{option}: unknown option; {advice}"
 
     def meant(self, option: str) -> str | None:
         """Return the option of this parser that an unknown one probably means, or None."""

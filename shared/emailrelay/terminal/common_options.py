@@ -9,13 +9,14 @@ CONFIG = HelpEntry(
     ("-c", "--config"), f"The settings file. [${VARIABLE}; {DEFAULT} if it exists]", "FILE"
 )
 SPOOL_DIR = HelpEntry(
-    ("-s", "--spool-dir"), "The spool directory. [spool_dir of the settings]", "DIR"
+    ("-s", "--spool-dir"), "The spool directory. [spool_dir in the settings file]", "DIR"
 )
 STORE = HelpEntry(
     ("--store",),
-    "The URL of a store: spool:///DIR, or postgresql://USER@HOST/DATABASE. [store of the settings]",
+    "The URL of a store: spool:///DIR, or postgresql://USER@HOST/DATABASE."
+    " [store in the settings file]",
     "URL",
 )
-JSON = HelpEntry(("--json",), "Print JSON for programs, one object a line.")
+JSON = HelpEntry(("--json",), "Print JSON for programs, one object per line.")
 GENERAL = "General"
 """The title of the last group of each help."""

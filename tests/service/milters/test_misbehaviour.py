@@ -17,13 +17,13 @@ from emailrelay.reply import Reply
 NEGOTIATION = b"O"
 BROKEN = {
     "not there": (None, "cannot be used: "),
-    "closes at once": (ScriptedMilter({NEGOTIATION: None}), "that is no milter: it closed"),
+    "closes at once": (ScriptedMilter({NEGOTIATION: None}), "this is not a milter: it closed"),
     "greets like SMTP": (
         ScriptedMilter({NEGOTIATION: b"220 hello\r\n"}),
-        "that is no milter: it sends a packet of 842149920 octets: b'220 hello",
+        "this is not a milter: it sends a packet of 842149920 octets: b'220 hello",
     ),
-    "empty packet": (ScriptedMilter({NEGOTIATION: number(0)}), "that is no milter"),
-    "no negotiation": (ScriptedMilter({NEGOTIATION: CONTINUE}), "that is no milter: it begins"),
+    "empty packet": (ScriptedMilter({NEGOTIATION: number(0)}), "this is not a milter"),
+    "no negotiation": (ScriptedMilter({NEGOTIATION: CONTINUE}), "this is not a milter: it begins"),
     "version 7": (
         ScriptedMilter(version=7),
         "it speaks version 7 of the milter protocol; this relay speaks the versions 2 to 6",

@@ -1,4 +1,4 @@
-"""Servers that refuse, are away or answer strangely."""
+"""Servers that refuse, are unavailable or answer strangely."""
 
 import json
 

@@ -81,7 +81,7 @@ def test_misspelt_grouping_is_told_with_those_that_there_are(
     mail: Mail, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mail.run("list", "--by", "reples") == 64
-    assert "--by: reples: no grouping; write reply, " in capsys.readouterr().err
+    assert "--by: reples: not a grouping; use reply, " in capsys.readouterr().err
 
 
 def test_stats_count_state_by_state(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_trace_names_what_it_cannot_read(mail: Mail, capsys: pytest.CaptureFixtu
         assert f"emailrelay-queue: {name}: " in said.err
     assert mail.run("trace", "bob@y.test") == 0
     said = capsys.readouterr()
-    assert "2026-01-02.jsonl: it is no regular file" in said.err
+    assert "2026-01-02.jsonl: it is not a regular file" in said.err
     assert "unread" not in said.out
 
 

@@ -64,7 +64,7 @@ complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using login' -s s -l spoo
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using login' -l store -x -d 'The URL of a store'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using login' -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using; and test $_shtab_emailrelay_auth_npos -eq 0' -a status -d 'Show each account'"'"'s status; exit 1 if one needs attention'
-complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using status' -l json -d 'Print JSON for programs, one object a line'
+complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using status' -l json -d 'Print JSON for programs, one object per line'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using status' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using status' -s s -l spool-dir -xka "(__fish_complete_directories)" -d 'The spool directory'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using status' -l store -x -d 'The URL of a store'

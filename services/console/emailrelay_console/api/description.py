@@ -166,7 +166,7 @@ def _paths() -> Mapping[str, _Schema]:
     traced = _object(complete={"type": "boolean"}, messages=_list({"type": "object"}))
     return {
         "/queue": _get(
-            "Messages of the queue that fit, and their number.",
+            "Messages of the queue that match, and their number.",
             rows,
             [
                 *_FILTERS,
@@ -180,7 +180,7 @@ def _paths() -> Mapping[str, _Schema]:
             ],
         ),
         "/queue/groups": _get(
-            "The largest groups of the messages that fit.",
+            "The largest groups of the messages that match.",
             _object(groups=_list(_ref("Group"))),
             [
                 *_FILTERS,

@@ -33,7 +33,7 @@ def endpoint(path: str, answer: ApiAnswer, *, method: str = "GET") -> Route:
     async def respond(request: Request) -> Response:
         user = await _user(console_of(request), request)
         if method != "GET" and not user.operates:
-            raise Problem(HTTPStatus.FORBIDDEN, "This token is that of a viewer.")
+            raise Problem(HTTPStatus.FORBIDDEN, "This token belongs to a viewer.")
         return as_json(await answer(request, user))
 
     return Route(f"{API}{path}", respond, methods=[method])
@@ -83,7 +83,7 @@ def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
         if name not in known:
             raise Problem(HTTPStatus.BAD_REQUEST, f"There is no parameter {name[:100]!r}.")
         if names.count(name) > 1:
-            raise Problem(HTTPStatus.BAD_REQUEST, f"{name} stands twice.")
+            raise Problem(HTTPStatus.BAD_REQUEST, f"{name} is given twice.")
     return dict(found)
 
 

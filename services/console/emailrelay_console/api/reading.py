@@ -30,7 +30,7 @@ _LONGEST_ID = 100
 
 
 async def queue(request: Request, _user: ConsoleUser) -> Any:
-    """Return messages that fit, and their number."""
+    """Return messages that match, and their number."""
     found = console_of(request).queue
     values = parameters(request, frozenset({*FILTER_NAMES, "order", "first", "limit"}))
     first = number(values, "first", 0, _MOST_FIRST)
@@ -45,7 +45,7 @@ async def queue(request: Request, _user: ConsoleUser) -> Any:
 
 
 async def groups(request: Request, _user: ConsoleUser) -> Any:
-    """Return groups of the messages that fit."""
+    """Return groups of the messages that match."""
     found = console_of(request).queue
     params = read_params(parameters(request, frozenset({*FILTER_NAMES, "by"})))
     await found.state()

@@ -1,4 +1,4 @@
-"""The changes under way, and those that ended lately."""
+"""The changes in progress, and those that ended lately."""
 
 import asyncio
 from collections import OrderedDict
@@ -29,7 +29,7 @@ class TooManyChanges(RelayError):
 
 
 class Changes:
-    """An ``async with`` block; its end stops the changes under way."""
+    """An ``async with`` block; its end stops the changes in progress."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Changes:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop the changes under way: each message is changed whole, or not at all."""
+        """Stop the changes in progress: each message is changed whole, or not at all."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -64,16 +64,16 @@ class Changes:
         """Begin to change these messages; return the number of the change.
 
         Raises:
-            TooManyChanges: others are under way.
+            TooManyChanges: others are in progress.
 
         """
         return self._begin(action, user, ids, None)
 
     async def of_all(self, action: Action, wanted: QueueFilter, user: str) -> int:
-        """Begin to change the messages that fit; return the number of the change.
+        """Begin to change the messages that match; return the number of the change.
 
         Raises:
-            TooManyChanges: others are under way.
+            TooManyChanges: others are in progress.
 
         """
         ids = await self._queue.ids(wanted, Order.OLDEST, first=0, most=_MOST_AT_ALL)
@@ -83,7 +83,7 @@ class Changes:
         self, action: Action, user: str, ids: Sequence[QueueId], wanted: QueueFilter | None
     ) -> int:
         if len(self._tasks) >= _MOST_RUNNING:
-            raise TooManyChanges("other changes are under way; wait for their end")
+            raise TooManyChanges("other changes are in progress; wait for their end")
         self._latest += 1
         change = MessageChange(action=action, user=user, total=len(ids))
         self._kept[self._latest] = change
@@ -121,7 +121,7 @@ class Changes:
     async def _entries(
         self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
     ) -> AsyncIterator[list[QueueEntry]]:
-        """Read the messages at the moment of their change; leave out those that fit no more."""
+        """Read the messages at the moment of their change; leave out those that no longer match."""
         for first in range(0, len(ids), _AT_ONCE):
             part = ids[first : first + _AT_ONCE]
             found, now = await self._queue.entries(part), self._clock()

@@ -18,7 +18,7 @@ _COMMAND = (sys.executable, "-P", "-m", "emailrelay_forwarder.doctor", "--json")
 
 
 class DoctorBusy(RelayError):
-    """Another examination is under way."""
+    """Another examination is in progress."""
 
 
 class ExaminedStep(NamedTuple):
@@ -70,7 +70,7 @@ class Doctor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop the examination under way."""
+        """Stop the examination in progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
@@ -79,11 +79,11 @@ class Doctor:
         """Begin to examine the servers of a route. Empty: all routes, no sender, no recipient.
 
         Raises:
-            DoctorBusy: another examination is under way.
+            DoctorBusy: another examination is in progress.
 
         """
         if self._task is not None and not self._task.done():
-            raise DoctorBusy("another examination is under way; wait for its end")
+            raise DoctorBusy("another examination is in progress; wait for its end")
         # The equals sign keeps an address from being an option.
         words = [f"--from={sender}"] if sender else []
         words += [f"--to={recipient}"] if recipient else []

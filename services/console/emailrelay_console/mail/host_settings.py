@@ -1,4 +1,4 @@
-"""The settings of this host that pages show: routes and accounts, read anew for each page."""
+"""The settings of this host that pages show: routes and accounts, read again for each page."""
 
 import asyncio
 import os

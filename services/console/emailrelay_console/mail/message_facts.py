@@ -57,7 +57,7 @@ class MessageBody(NamedTuple):
     """False: the content is larger than what was read."""
 
     def first(self, kind: str) -> ShownPart | None:
-        """Return the first part of a type that is no attachment."""
+        """Return the first part of a type that is not an attachment."""
         return next((p for p in self.found.parts if p.kind == kind and not p.attached), None)
 
     @property

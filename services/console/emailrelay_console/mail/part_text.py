@@ -13,7 +13,7 @@ _TAB = 8
 _SLOW_OR_ODD = frozenset(
     {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "mbcs", "oem"}
 )
-"""Codecs of Python that are no character sets of mail; some take the square of the time."""
+"""Codecs of Python that are not character sets of mail; some take the square of the time."""
 _PLAIN = "utf-8"
 
 

@@ -34,12 +34,12 @@ _SHOWN = 3
 
 
 class SearchBusy(RelayError):
-    """Other searches are under way."""
+    """Other searches are in progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundMessage:
-    """A message that fits. Times are in seconds since 1970."""
+    """A message that matches. Times are in seconds since 1970."""
 
     id: QueueId
     state: str
@@ -95,7 +95,7 @@ class PastSearch:
 
         """
         if self._running >= _AT_ONCE:
-            raise SearchBusy("other searches of the history are under way; try again soon")
+            raise SearchBusy("other searches of the history are in progress; try again soon")
         self._running += 1
         result = SearchResult[_T]()
         try:

@@ -46,13 +46,13 @@ class Queue:
         return await asyncio.to_thread(self._index.totals, self._clock())
 
     async def count(self, wanted: QueueFilter) -> int:
-        """Return the number of messages that fit."""
+        """Return the number of messages that match."""
         return await asyncio.to_thread(self._index.count, wanted, self._clock())
 
     async def groups(
         self, wanted: QueueFilter, by: Grouping, most: int = MOST_GROUPS
     ) -> list[MessageGroup]:
-        """Return the largest groups of the messages that fit."""
+        """Return the largest groups of the messages that match."""
         return await asyncio.to_thread(self._index.groups, wanted, by, self._clock(), most)
 
     async def room(self) -> tuple[int, int] | None:
@@ -62,7 +62,7 @@ class Queue:
     async def ids(
         self, wanted: QueueFilter, order: Order, *, first: int, most: int
     ) -> list[QueueId]:
-        """Return the ids of ``most`` messages that fit, after the ``first`` ones."""
+        """Return the ids of ``most`` messages that match, after the ``first`` ones."""
         look = partial(self._index.page, order=order, first=first, most=most)
         return await asyncio.to_thread(look, wanted, self._clock())
 

@@ -171,7 +171,7 @@ class QueueIndex:
         return IndexState(messages, unread)
 
     def count(self, wanted: QueueFilter, now: float) -> int:
-        """Return the number of messages that fit."""
+        """Return the number of messages that match."""
         where, values = where_clause(wanted, now)
         ((number,),) = self._rows(f"select count(*) from message {where}", values)  # noqa: S608 -- constants
         return int(number)
@@ -179,9 +179,9 @@ class QueueIndex:
     def page(
         self, wanted: QueueFilter, now: float, *, order: Order, first: int, most: int
     ) -> list[QueueId]:
-        """Return the ids of ``most`` messages that fit, after the ``first`` ones in this order."""
+        """Return the ids of ``most`` matching messages, after the ``first`` ones in this order."""
         where, values = where_clause(wanted, now)
-        # SQLite would sort all that fit, though the first ones in the order are found at once.
+        # SQLite would sort all that match, though the first ones in the order are found at once.
         many = order is not Order.LARGEST and self._are_many(where, values)
         by = "indexed by by_arrival" if many else ""
         sql = (
@@ -192,7 +192,7 @@ class QueueIndex:
         return [QueueId(each) for (each,) in found]
 
     def _are_many(self, where: str, values: Mapping[str, object]) -> bool:
-        """Tell if at least a few of the oldest messages fit."""
+        """Tell if at least a few of the oldest messages match."""
         oldest = "select id from message order by arrived, id limit :sample"
         sql = f"select count(*) from (select * from message where id in ({oldest})) {where}"  # noqa: S608 -- constants
         ((number,),) = self._rows(sql, {**values, "sample": _SAMPLE})
@@ -201,7 +201,7 @@ class QueueIndex:
     def groups(
         self, wanted: QueueFilter, by: Grouping, now: float, most: int = MOST_GROUPS
     ) -> list[MessageGroup]:
-        """Return the largest groups of the messages that fit.
+        """Return the largest groups of the messages that match.
 
         A message whose pending recipients have several domains or routes counts in each of these.
         """

@@ -73,7 +73,7 @@ class QueueRefresh:
                 self._index.take_listing(view.listing())
                 listed = time.monotonic() - began
                 if view.missing is not None:
-                    trouble = f"a part of the queue is away: {view.missing}"
+                    trouble = f"a part of the queue is unavailable: {view.missing}"
                 self._tell(self._has_listed, began)
                 self._read(view)
         except Exception as error:  # noqa: BLE001 -- the thread has no caller to raise it in

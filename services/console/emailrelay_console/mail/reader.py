@@ -18,7 +18,7 @@ _MOST_WAITING = 64
 _PATIENCE = 10.0
 """Seconds that a page waits for its data."""
 _KEPT = 30.0
-"""Seconds for which a thread keeps a view open: a database that was away may be back."""
+"""Seconds for which a thread keeps a view open: a database that was unavailable may be back."""
 
 
 class ReaderBusy(RelayError):

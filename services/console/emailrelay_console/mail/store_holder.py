@@ -12,7 +12,7 @@ _PATIENCE = 10.0
 
 
 class StoreHolder:
-    """An ``async with`` block. A store that was away is tried again by the next action."""
+    """An ``async with`` block. A store that was unavailable is tried again by the next action."""
 
     def __init__(self, opens: Callable[[], Store]) -> None:
         self._opens = opens

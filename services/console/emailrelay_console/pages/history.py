@@ -15,7 +15,7 @@ _LONGEST = 500
 
 
 async def show(request: Request) -> Response:
-    """Show the form, and the messages that fit."""
+    """Show the form, and the messages that match."""
     console, asked = console_of(request), request.query_params
     text, since = asked.get("text", "").strip(), asked.get("since", "").strip()
     if len(text) > _LONGEST or not text.isprintable():

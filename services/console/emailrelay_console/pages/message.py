@@ -88,7 +88,7 @@ async def download(request: Request) -> Response:
     message, console = _id(request), console_of(request)
     _refuse_viewers(request)
     if _Download.running >= _MOST_DOWNLOADS:
-        words = "Other downloads are under way. Wait until they end, and try again."
+        words = "Other downloads are in progress. Wait until they end, and try again."
         raise Problem(503, words, retry_after=30)
     chunks = iterate_in_threadpool(content_of(console.reader.opens, message))
     try:

@@ -1,4 +1,4 @@
-"""An answer that is no success, in words for its reader."""
+"""An answer that is not a success, in words for its reader."""
 
 from http import HTTPStatus
 

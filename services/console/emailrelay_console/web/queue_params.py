@@ -73,7 +73,7 @@ def read_params(values: Mapping[str, str]) -> QueueParams:
     wanted, words = read_filter(values)
     by, page = values.get("by", ""), values.get("page", "1")
     if not (page.isascii() and page.isdecimal() and 0 < len(page) < 9 and int(page)):
-        raise Problem(400, "page must be a number from 1 on.")
+        raise Problem(400, "page must be 1 or more.")
     return QueueParams(
         wanted,
         words,

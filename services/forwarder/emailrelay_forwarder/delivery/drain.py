@@ -1,4 +1,4 @@
-"""The end of deliveries under way: drops those without a final dot, and waits for the others."""
+"""The end of deliveries in progress: drops those without a final dot, and waits for the others."""
 
 import asyncio
 from collections.abc import Set as AbstractSet

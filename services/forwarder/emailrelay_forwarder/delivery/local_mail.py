@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply
 
-_NONE_REMOTE = Reply(550, "5.3.3 no remote recipients: mail for local mailboxes goes nowhere")
-_SOME_REMOTE = Reply(550, "5.3.3 mail for local mailboxes goes nowhere")
+_NONE_REMOTE = Reply(550, "5.3.3 no remote recipients: local delivery is not supported")
+_SOME_REMOTE = Reply(550, "5.3.3 local delivery is not supported")
 
 
 def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:

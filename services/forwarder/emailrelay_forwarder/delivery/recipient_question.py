@@ -28,7 +28,7 @@ class RecipientQuestion(NamedTuple):
         """Read the line, without its LF.
 
         Raises:
-            ValueError: it is no question of a receiver of this release.
+            ValueError: it is not a question of a receiver of this release.
 
         """
         words = line.decode().split("|")

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     strange = [word.split("=", 1)[0] for word in unknown if word.startswith("-")]
     misspelt = [
-        f"{option}: there is no such option; did you mean {meant}?"
+        f"{option}: unknown option; did you mean {meant}?"
         for option in strange
         if (meant := own.meant(option))
     ]

@@ -48,7 +48,7 @@ def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = 
         return _cut_off(step, reply)
     if reply.code == 421:
         return (
-            "the server is busy, shuts down, or has too many connections from here: mail is "
+            "the server is busy or shutting down, or has too many connections from here: mail is "
             "retried automatically"
         )
     if (
@@ -94,7 +94,7 @@ def _unreachable(reply: Reply, port: str) -> str:
     if "does not answer" in reply.text:
         if port == "25":
             return (
-                "a firewall drops the connection: most homes and clouds have no access to port 25; "
+                "a firewall drops the connection: most home and cloud networks block port 25; "
                 "use 587 or 465 with a login"
             )
         return "a firewall drops the connection, or the host is down: check host, port and routing"

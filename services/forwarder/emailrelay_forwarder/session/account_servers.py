@@ -75,7 +75,7 @@ def place(server: NextServer) -> str:
     if server.is_unix:
         return server.host
     host = server.host.rstrip(".").lower()
-    with suppress(ValueError):  # a name is no address
+    with suppress(ValueError):  # a name is not an address
         host = str(ip_address(host))
     return f"{host} {_port(server.port)}"
 

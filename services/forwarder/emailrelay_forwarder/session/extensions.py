@@ -25,7 +25,7 @@ def largest_message(extensions: Mapping[str, str]) -> int | None:
     """Return the size limit for messages in octets, if the server gives one (RFC 1870).
 
     Larger mail fails without an offer, so the greatest of several limits counts. The value 0, a
-    missing value, or text that is no number means no limit.
+    missing value, or text that is not a number means no limit.
     """
     numbers = extensions.get("size", "").split()
     if not all(number.isascii() and number.isdigit() for number in numbers):

@@ -30,7 +30,7 @@ def _known(answer: RawReply) -> Reply:
 
 
 def _refusal(step: SessionStep, answer: RawReply) -> Reply:
-    """Return a 4yz or 5yz. Any other code is no answer to this step, and 421 ends the session.
+    """Return a 4yz or 5yz. Any other code is not an answer to this step, and 421 ends the session.
 
     Raises:
         SessionError: the server shuts down (421, section 3.8) or violates the protocol.

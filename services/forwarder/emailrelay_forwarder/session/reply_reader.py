@@ -58,7 +58,7 @@ class ReplyReader:
         """Take the next whole reply; None: none is complete.
 
         Raises:
-            ReplyGarbled: the octets are no reply; the connection cannot be used.
+            ReplyGarbled: the octets are not a reply; the connection cannot be used.
 
         """
         if self.waiting > LONGEST_REPLY:

@@ -53,7 +53,7 @@ class NoSlot(SessionError):
 
 
 class NoToken(SessionError):
-    """Our account has no token now. The server was not asked, so this is no failed login there."""
+    """Our account has no token now. The server was not asked, so no login failed there."""
 
     def __init__(self, why: str) -> None:
         """Take the reason, and what to do."""

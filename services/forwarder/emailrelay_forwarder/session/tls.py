@@ -38,7 +38,7 @@ def _made(tls: Tls, _stamps: tuple[int, ...], *, compare: bool) -> ssl.SSLContex
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _VERSIONS[tls.least]
     context.maximum_version = _VERSIONS[tls.most]
-    # A name in the subject alone is no name (RFC 9525 section 6.3).
+    # A name in the subject alone is not a name (RFC 9525 section 6.3).
     context.hostname_checks_common_name = False
     if tls.certificate:
         _load_certificate(context, *tls.certificate)

@@ -90,7 +90,7 @@ def _answer(outcome: ProgramResult) -> VerifierAnswer:
         case ProgramNotStarted(reason):
             raise NoVerifierAnswer(f"cannot be run: {reason}")
         case Broken(reason):
-            raise NoVerifierAnswer(f"was ended, as we could not attend to it: {reason}")
+            raise NoVerifierAnswer(f"was killed after an error of the receiver: {reason}")
 
 
 class NetworkVerifier:

@@ -7,7 +7,7 @@ from typing import assert_never
 from emailrelay.reply import Reply
 from emailrelay_receiver.connection.phase import Phase
 
-SILENT = Reply(421, "4.4.2 nothing heard for too long")
+SILENT = Reply(421, "4.4.2 idle timeout, closing connection")
 LASTED = Reply(421, "4.4.2 this took too long")
 
 

@@ -87,7 +87,7 @@ def must_log_in(terms: ClientTerms, standing: ClientStanding) -> bool:
 
 
 def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -> bool:
-    """Return whether a client can use this sender; the first rule that fits the client decides."""
+    """Return whether a client can use this sender; the first that matches the client applies."""
     if sender == NULL_SENDER:
         return True
     for rule in terms.senders:

@@ -69,7 +69,7 @@ def skip(dialogue: SmtpDialogue, begin: bytes) -> Reply | Goodbye:
 
 
 def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
-    """Refuse a command; the octets that follow a BDAT are no commands even so."""
+    """Refuse a command; the octets that follow a BDAT are not commands even so."""
     if verb != b"BDAT":
         return refusal
     chunk = read_chunk(argument)
@@ -254,7 +254,7 @@ def _quit(_dialogue: SmtpDialogue, argument: bytes) -> Outcome:
 
 def _greet(dialogue: SmtpDialogue, argument: bytes, *, extended: bool) -> None:
     if not argument:
-        raise Refused(Reply(501, "5.5.4 say your name"))
+        raise Refused(Reply(501, "5.5.4 domain name or address literal required"))
     dialogue.end_of_mail()
     dialogue.helo, dialogue.extended = argument.decode(errors="replace"), extended
 

@@ -11,8 +11,8 @@ from emailrelay_receiver.connection.wire import ClientWire
 from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue.access import ClientStanding
 
-CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
-_LOCAL_ONLY = Reply(554, "5.7.1 only for clients on this machine")
+CLOSING_DOWN = Reply(421, "4.3.2 shutting down, try again later")
+_LOCAL_ONLY = Reply(554, "5.7.1 remote clients are not allowed")
 
 
 def identify(wire: ClientWire, log: SessionLog, standing: ClientStanding, *, path: str) -> None:

@@ -33,7 +33,7 @@ from emailrelay_receiver.session.arrival import CLOSING_DOWN
 from emailrelay_receiver.session.log_in import log_in
 
 _GO_AHEAD = Reply(220, "2.0.0 go ahead")
-_ENDLESS = Reply(421, "4.7.0 endless line")
+_ENDLESS = Reply(421, "4.7.0 line too long, closing connection")
 
 
 class Conversation:

@@ -21,7 +21,7 @@ _MOST_FAILURES = 4
 
 _WELCOME = Reply(235, "2.7.0 welcome")
 _ENOUGH = Reply(421, "4.7.0 too many failures")
-_TOO_MANY = Reply(454, "4.7.0 too many logins under way, try again later")
+_TOO_MANY = Reply(454, "4.7.0 too many logins in progress, try again later")
 
 
 async def log_in(
@@ -70,7 +70,7 @@ async def log_in(
 
 
 def _turned_away(standing: ClientStanding) -> Reply | Goodbye:
-    """Refuse, as too many logins are under way; end a session that tries again and again."""
+    """Refuse, as too many logins are in progress; end a session that tries again and again."""
     standing.failures += 1
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else _TOO_MANY
 

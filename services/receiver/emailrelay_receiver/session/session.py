@@ -15,7 +15,7 @@ from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.session.arrival import CLOSING_DOWN, identify, is_favoured, refusal_of
 from emailrelay_receiver.session.conversation import Conversation
 
-_MAKING_ROOM = Reply(421, "4.7.0 idle, and others need the place")
+_MAKING_ROOM = Reply(421, "4.7.0 idle connection closed for another client")
 
 
 class SmtpSession:

@@ -86,7 +86,7 @@ class MilterConnection(asyncio.Protocol):
 
         Raises:
             MilterGone: the milter closed the connection.
-            MilterError: it is no milter, or has another version.
+            MilterError: it is not a milter, or has another version.
 
         """
         await self.send(negotiation.offer())
@@ -111,7 +111,7 @@ class MilterConnection(asyncio.Protocol):
 
         Raises:
             MilterGone: the connection is closed.
-            MilterError: what comes is no packet, or too long.
+            MilterError: what comes is not a packet, or too long.
 
         """
         while (found := self.heard()) is None:
@@ -167,7 +167,7 @@ async def opened(place: ServerAddress) -> MilterConnection:
 
     Raises:
         OSError: the milter cannot be reached.
-        MilterError: it is no milter, has another version, or closed the connection.
+        MilterError: it is not a milter, has another version, or closed the connection.
 
     """
     connection = await connect(place)
@@ -175,7 +175,7 @@ async def opened(place: ServerAddress) -> MilterConnection:
         await connection.negotiate()
     except MilterGone as error:
         connection.abort()
-        raise MilterError(f"that is no milter: {error} at our first packet") from error
+        raise MilterError(f"this is not a milter: {error} at our first packet") from error
     except BaseException:
         connection.abort()
         raise

@@ -37,7 +37,7 @@ class MilterConnections:
 
         Raises:
             OSError: the milter cannot be reached.
-            MilterError: it is no milter, or has another version.
+            MilterError: it is not a milter, or has another version.
 
         """
         for n in range(len(self._idle) - 1, -1, -1):

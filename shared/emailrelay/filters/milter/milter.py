@@ -58,7 +58,7 @@ async def run(
     Raises:
         OSError: the milter cannot be reached, or the copy cannot be read or written.
         MilterError: it broke the protocol, or closed the connection.
-        DamagedMessage: the copy is no message.
+        DamagedMessage: the copy is not a message.
 
     """
     envelope, file = _read(copy)

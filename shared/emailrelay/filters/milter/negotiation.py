@@ -119,11 +119,11 @@ def terms(kind: bytes, data: bytes) -> MilterTerms:
     """Read the milter's packet.
 
     Raises:
-        MilterError: it is no milter, has another version, or wants what was not offered.
+        MilterError: it is not a milter, has another version, or wants what was not offered.
 
     """
     if kind != Command.NEGOTIATE or len(data) < _NUMBERS.size:
-        raise MilterError(f"that is no milter: it begins with {kind + data[:80]!r}")
+        raise MilterError(f"this is not a milter: it begins with {kind + data[:80]!r}")
     version, actions, steps = _NUMBERS.unpack_from(data)
     if not _OLDEST <= version <= VERSION:
         raise MilterError(

@@ -185,7 +185,7 @@ def taken(buffer: bytearray) -> tuple[bytes, bytes] | None:
     (length,) = _LENGTH.unpack_from(buffer)
     if not 0 < length <= LONGEST:
         begin = bytes(buffer[:40])
-        raise MilterError(f"that is no milter: it sends a packet of {length} octets: {begin!r}")
+        raise MilterError(f"this is not a milter: it sends a packet of {length} octets: {begin!r}")
     end = _LENGTH.size + length
     if len(buffer) < end:
         return None

@@ -1,6 +1,6 @@
 """Finds the addresses in a field such as From or To (RFC 5322 section 3.4), by their places.
 
-It reads each octet once and does not recurse, whatever a field holds. Texts that are no address
+It reads each octet once and does not recurse, whatever a field holds. Texts that are not an address
 list give wrong places or none, and never an error.
 """
 

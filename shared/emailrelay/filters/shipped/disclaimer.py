@@ -36,7 +36,7 @@ def footer_of(one: DisclaimerFilter) -> Footer:
     """Return the footer; files that have not changed are not read again.
 
     Raises:
-        FooterUnusable: a file cannot be read, or is no text.
+        FooterUnusable: a file cannot be read, or is not text.
 
     """
     return _footer(one.text_file, _version(one.text_file), one.html_file, _version(one.html_file))

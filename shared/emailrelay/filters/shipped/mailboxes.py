@@ -77,7 +77,7 @@ def _folder(mailbox: Address) -> str:
     """Return the name of a mailbox's folder."""
     fit = mailbox and "/" not in mailbox and not mailbox.startswith(".") and mailbox.isprintable()
     if not fit or len(mailbox.encode()) > _LONGEST_NAME:
-        raise MailboxUnusable(f"{mailbox[:80]!a}: is no name for a mailbox")
+        raise MailboxUnusable(f"{mailbox[:80]!a}: is not a name for a mailbox")
     return mailbox
 
 

@@ -71,7 +71,7 @@ def directory_trouble(directory: Path) -> str:
     """Return the reason for which a directory cannot be used, or an empty text."""
     if directory.is_dir():
         return ""
-    absent = "is no directory" if directory.exists() else "there is no such directory"
+    absent = "is not a directory" if directory.exists() else "there is no such directory"
     return f"{directory}: {absent}"
 
 

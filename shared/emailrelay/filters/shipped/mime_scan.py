@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from emailrelay.filters.shipped.header_block import body_of, name_of
 
 _LINE = 64 * 1024
-"""The most octets read at once; the rest of a longer line is no delimiter."""
+"""The most octets read at once; the rest of a longer line is not a delimiter."""
 _MOST_DEPTH = 20
 _MOST_PARTS = 1000
 _MOST_READABLE = 20

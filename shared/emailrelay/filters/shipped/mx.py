@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LIFETIME = 20.0
 """Seconds for one question, over all name servers."""
 _UNKNOWN = Reply(550, "5.1.2 no such domain")
-_NO_MAIL = Reply(556, "5.1.10 domain takes no mail")
+_NO_MAIL = Reply(556, "5.1.10 domain accepts no mail (null MX)")
 _LOOPS = Reply(554, "5.4.6 mail for this domain loops back to this host")
 
 
@@ -71,7 +71,7 @@ async def _servers(one: MxFilter, domain: str) -> tuple[str, ...]:
     if problem := missing_library():
         raise MxUnknown(problem)
     if not is_host(domain):
-        raise ContentRefused(_UNKNOWN, f"{domain[:80]!a}: is no domain to look up")
+        raise ContentRefused(_UNKNOWN, f"{domain[:80]!a}: is not a domain to look up")
     records = await _records(one, domain)
     if [record.host for record in records] == [""]:
         raise ContentRefused(_NO_MAIL, f"{domain}: takes no mail (RFC 7505)")

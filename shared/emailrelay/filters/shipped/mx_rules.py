@@ -11,7 +11,7 @@ from emailrelay.envelope import Envelope
 MOST_SERVERS = 5
 PORT = 25
 _HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z][A-Za-z0-9_-]*")
-"""The name of a host; its last label is no number, so it is no IP address."""
+"""The name of a host; its last label is not a number, so it is not an IP address."""
 
 
 class MxRecord(NamedTuple):

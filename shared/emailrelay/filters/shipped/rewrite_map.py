@@ -30,7 +30,7 @@ class RewriteMap(NamedTuple):
     """The names of this host, in lower case."""
 
     def resolve(self, address: Address) -> tuple[Address, ...]:
-        """Return the addresses that take the place of one: itself, if nothing fits.
+        """Return the addresses that take the place of one: itself, if nothing matches.
 
         Their own entries are followed, each address once: one that leads to itself stays.
         """

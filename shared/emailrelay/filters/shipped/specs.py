@@ -87,7 +87,7 @@ def _rewrite(spec: str, rest: str, tables: FilterTables) -> RewriteFilter:
 
 def _split(spec: str, rest: str, _tables: FilterTables) -> SplitFilter:
     if rest:
-        raise ConfigError([f"filter {spec}: nothing may stand behind the colon"])
+        raise ConfigError([f"filter {spec}: no text is allowed after the colon"])
     return SplitFilter()
 
 

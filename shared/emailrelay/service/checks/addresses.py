@@ -79,4 +79,4 @@ def _unix(path: Path) -> Iterator[str]:
     elif not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
         yield f"{path}: this user cannot make files in {path.parent}; give it the right"
     elif path.exists() and not path.is_socket():
-        yield f"{path}: is a file and no socket; remove it"
+        yield f"{path}: is a file, not a socket; remove it"

@@ -19,8 +19,8 @@ def check(
 ) -> Iterator[SettingFinding]:
     """Yield what keeps a service from its store. Root looks with the rights of the spool's owner.
 
-    ``fallback``: the spool that takes mail while the database is away. ``minimum_free``: the octets
-    that must be free for new mail.
+    ``fallback``: the spool that takes mail while the database is unavailable. ``minimum_free``: the
+    octets that must be free for new mail.
     """
     setting = "spool_dir" if settings.store is None else "store"
     spool = spool_at(settings.store_place)

@@ -141,7 +141,7 @@ def _with_connection(
 ) -> int:
     where = url or str(_from_settings(config))
     if not where.startswith(("postgresql://", "postgres://")):
-        wrong = f"{where}: this store is no database, and needs no tables; say --store URL"
+        wrong = f"{where}: this store is not a database, and needs no tables; use --store URL"
         raise ConfigError([wrong])
 
     async def run(url: str) -> int:

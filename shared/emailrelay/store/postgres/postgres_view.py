@@ -41,7 +41,7 @@ class PostgresView(QueueView):
 
         Raises:
             StoreUnusable: there is no such store.
-            StoreError: it is away.
+            StoreError: it is unavailable.
 
         """
         self._runner, self._open = asyncio.Runner(), AsyncExitStack()

@@ -21,7 +21,7 @@ async def opened(url: str, report: Report = unheard) -> AsyncGenerator[Database]
 
     Raises:
         StoreUnusable: there is no such store.
-        StoreError: it is away.
+        StoreError: it is unavailable.
 
     """
     where, clock = place.parse(url), DatabaseClock()

@@ -30,7 +30,7 @@ class PostgresSubmission(Submission):
 
         Raises:
             StoreUnusable: there is no such store, or this user has no write access to it.
-            StoreError: the database is away.
+            StoreError: the database is unavailable.
 
         """
         self.id = next_id()

@@ -91,7 +91,7 @@ class _Turn(TokenTurn):
                 _KEEP, {"name": self._account, "holder": self._holder, "octets": octets}
             )
             if cursor.rowcount != 1:
-                raise StoreError("keep new tokens", "another process has the turn by now")
+                raise StoreError("keep new tokens", "another process is renewing them now")
 
 
 def _unheard(_event: Event) -> None:

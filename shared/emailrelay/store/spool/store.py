@@ -93,7 +93,7 @@ class SpoolStore(Store):
             spool.make_directories()
             directory_check.check(self._root)
             for path, mode in directory_check.open_to_members(self._root).items():
-                reason = f"members of the group can work in it; say chmod {mode:o} {path}"
+                reason = f"members of the group can work in it; run: chmod {mode:o} {path}"
                 spool.trouble("protect a directory", reason)
             await in_thread(presence.enter)
             if self._sync is SpoolSync.LOG:

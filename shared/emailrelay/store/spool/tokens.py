@@ -31,7 +31,7 @@ class Reserved:
         self._directory = directory
         self._scratch = directory / f"{name}.new"
         self._target = directory / f"{name}.json"
-        # The holder of the lock is the only writer; what a killed one left is begun anew.
+        # The holder of the lock is the only writer; what a killed one left is begun again.
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
         self._descriptor = files.opened(self._scratch, flags, 0o600)
         try:

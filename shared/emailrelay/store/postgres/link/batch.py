@@ -1,4 +1,4 @@
-"""Small works done together: what comes while one batch is under way goes with the next."""
+"""Small works done together: what comes while one batch is in progress goes with the next."""
 
 import asyncio
 from collections import deque
@@ -14,15 +14,15 @@ Result = TypeVar("Result")
 _MOST_CONFLICTS = 5
 """Tries of an item that conflicts with another transaction, besides the first."""
 CLOSING = 5.0
-"""Seconds that the items under way get when the store closes."""
+"""Seconds that the items in progress get when the store closes."""
 
 
 class Batch(Generic[Item, Result]):
     """Runs ``run`` with up to ``most`` items at a time, one batch after the other.
 
     A batch that the database refuses is run again item by item, so that a bad item fails alone.
-    Items that ``stay`` are run again until the database answers, however long it is away. A batch
-    that conflicts with another transaction is run again in any case, a few times.
+    Items that ``stay`` are run again until the database answers, however long it is unavailable. A
+    batch that conflicts with another transaction is run again in any case, a few times.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The connections of one process to the database.
 
-When the database is away, every call fails at once, and one task tries to reach it again. No
+When the database is unavailable, every call fails at once, and one task tries to reach it again. No
 connection keeps a state between two transactions: a pooler in transaction mode may stand between.
 """
 
@@ -58,7 +58,7 @@ class DatabaseConnections:
 
         Raises:
             StoreUnusable: the database refuses it for a reason that stays.
-            StoreError: the database is away.
+            StoreError: the database is unavailable.
 
         """
         given = make_conninfo("", **self.place.parameters, **self.place.secret())
@@ -70,12 +70,12 @@ class DatabaseConnections:
             raise not_connected(self.place.shown, error) from None
 
     def unavailable(self, doing: str) -> StoreError | None:
-        """Return the error of a database that is known to be away; None: it is not."""
+        """Return the error of a database that is known to be unavailable; None: it is not."""
         away = "the store is closed" if self._closed else self._away
         return None if away is None else Lost(doing, away)
 
     def check(self, doing: str) -> None:
-        """Raise StoreError at once if the database is known to be away."""
+        """Raise StoreError at once if the database is known to be unavailable."""
         if (away := self.unavailable(doing)) is not None:
             raise away
 
@@ -86,7 +86,7 @@ class DatabaseConnections:
         """Lend a connection, for one transaction of at most ``within`` seconds.
 
         Raises:
-            Lost: the database is away, or the connection broke.
+            Lost: the database is unavailable, or the connection broke.
             StoreError: the database refused.
             StoreUnusable: the database lacks something; once it was opened: Unfit.
 
@@ -157,7 +157,7 @@ class DatabaseConnections:
             await connection.close()
 
     def _lose(self, error: StoreError) -> None:
-        """Take note that the database is away: all idle connections are suspect."""
+        """Take note that the database is unavailable: all idle connections are suspect."""
         if self._away is None and not self._closed:
             self._away = str(error)
             self._report(StoreTrouble(doing=f"reach {self.place.shown}", reason=str(error)))

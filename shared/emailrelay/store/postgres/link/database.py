@@ -68,9 +68,9 @@ class Database:
             listener()
 
     def refused(self, doing: str, error: RelayError) -> None:
-        """Report an error after which we try again, unless the connections report it: it is away.
+        """Report an error after which we try again, unless the connections report it.
 
-        A conflict with another transaction is no trouble.
+        A conflict with another transaction is not trouble.
         """
         if not isinstance(error, (Lost, Conflict)):
             self.trouble(doing, error)

@@ -1,4 +1,4 @@
-"""Regular questions that tell an idle process the database's time, and whether it is away."""
+"""Regular questions that tell an idle process the database's time, and whether it answers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The right to tell the sender of a failed message, and the notice until it leaves."""
+"""The right to notify the sender of a failed message, and the notice until it leaves."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -174,7 +174,7 @@ def _accepted(octets: bytes, stage: Stage, now: float, depth: int) -> Accepted:
 
 
 def _message(uuid: UUID, prepared: bytes, octets: bytes, stage: Stage, now: float) -> NewMessage:
-    """Return the message of a notice; its line ``Accepted`` is made anew for the time and stage."""
+    """Return the message of a notice; its line ``Accepted`` gets this time and stage."""
     tail = envelope_format.parse(prepared).tail
     accepted = _accepted(octets, stage, now, journal_format.history(tail).notice_depth)
     chunks = [

@@ -159,7 +159,7 @@ class Settler:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # A delivery that was made must be recorded, however long the database is away.
+        # A delivery that was made must be recorded, however long the database is unavailable.
         self._batch: Batch[Ending, bool] = Batch(
             self._settle,
             most=committing.MOST_OCTETS,

@@ -69,7 +69,7 @@ class Upload:
         ]
 
     async def discard(self) -> None:
-        """Leave nothing in the database; if it is away, a sweep removes it after the lease."""
+        """Leave nothing in the database; if that fails, a sweep removes it after the lease."""
         if self.saved:
             with contextlib.suppress(StoreError):
                 async with self._database.connections.transact("discard a message") as connection:

@@ -262,7 +262,9 @@ class Directory:
                     errno.EPERM, f"belongs to user {found.st_uid}, not to {os.geteuid()}"
                 )
             if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise PermissionError(errno.EPERM, f"is open to others; say chmod 700 {self.path}")
+                raise PermissionError(
+                    errno.EPERM, f"others have access; run: chmod 700 {self.path}"
+                )
             return
         if found.st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "is writable by all users; remove it")

@@ -50,7 +50,7 @@ def check(root: Path) -> None:
             " twice; use a directory on a local disk"
         )
     if root.stat().st_mode & stat.S_IWOTH:
-        raise StoreUnusable(f"{root} is writable by all users; say chmod o-rwx {root}")
+        raise StoreUnusable(f"{root} is writable by all users; run: chmod o-rwx {root}")
 
 
 def only_submits(root: Path) -> bool:
@@ -98,5 +98,5 @@ def trouble(root: Path, error: OSError) -> RelayError:
     at = f" ({error.filename})" if str(error.filename) != str(root) else ""
     return StoreUnusable(
         f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"
-        " or make: say --spool-dir DIR"
+        " or make: use --spool-dir DIR"
     )

@@ -67,7 +67,7 @@ def open_or_create(at: Location) -> int:
     """Open a regular file for reading and writing, made if it is missing.
 
     Raises:
-        OSError: it cannot be opened or made, or is no regular file.
+        OSError: it cannot be opened or made, or is not a regular file.
 
     """
     descriptor = open_to_write(at)
@@ -76,7 +76,7 @@ def open_or_create(at: Location) -> int:
             return create(at)
         descriptor = open_to_write(at)  # another process was quicker
     if descriptor is None:
-        raise FileExistsError(errno.EEXIST, "is no regular file; remove it", str(at))
+        raise FileExistsError(errno.EEXIST, "is not a regular file; remove it", str(at))
     return descriptor
 
 
@@ -201,7 +201,7 @@ def open_to_append(at: Location) -> int:
     """Open a regular file to append to it, made if it is missing, for owner and group alone.
 
     Raises:
-        OSError: it cannot be opened or made, or is no regular file with one name.
+        OSError: it cannot be opened or made, or is not a regular file with one name.
 
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK
@@ -215,7 +215,7 @@ def open_to_append(at: Location) -> int:
     if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
         return descriptor
     os.close(descriptor)
-    raise FileExistsError(errno.EEXIST, "is no regular file with one name; remove it", str(at))
+    raise FileExistsError(errno.EEXIST, "is not a regular file with one name; remove it", str(at))
 
 
 def exists(at: Location) -> bool:

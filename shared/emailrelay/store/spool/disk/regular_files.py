@@ -25,7 +25,7 @@ class NoRegularFileError(OSError):
 
 
 def open_regular(at: Location, *, alone: bool = True) -> int | None:
-    """Open a file for reading; None if there is none, or it is no regular file.
+    """Open a file for reading; None if there is none, or it is not a regular file.
 
     A link, a FIFO, a directory or (``alone``) a file with a second hard link is a mistake or an
     attack: it is not followed, and never blocks.
@@ -89,7 +89,7 @@ def _opened_to_read(at: Location) -> int:
 
 
 def read(at: Location) -> bytes | None:
-    """Read an envelope file; None if there is none, or it is no regular file (``open_regular``).
+    """Read an envelope file; None if there is none, or it is not a regular file (``open_regular``).
 
     Raises:
         OSError: as ``read_all``.

@@ -1,4 +1,4 @@
-"""Decides how many flushes may be under way at once, by the time that they take on this disk.
+"""Decides how many flushes may be in progress at once, by the time that they take on this disk.
 
 A flush beside others pays if it ends earlier than one that waits for the others. Some disks and
 file systems serve several side by side, some one after the other, and that changes with the load.
@@ -7,7 +7,7 @@ time.
 """
 
 MOST_FLUSHES = 4
-"""Flushes of a process that can be under way at once."""
+"""Flushes of a process that can be in progress at once."""
 _WEIGHT = 0.2
 """Share of the latest flush in the mean of its depth."""
 _GAIN = 0.9
@@ -17,15 +17,15 @@ _TRY_AGAIN = 100
 
 
 class FlushDepth:
-    """The times of flushes, by the number of flushes under way at their beginning."""
+    """The times of flushes, by the number of flushes in progress at their beginning."""
 
     def __init__(self, most: int) -> None:
-        """``most``: flushes that can be under way at once."""
+        """``most``: flushes that can be in progress at once."""
         self._seconds: list[float | None] = [None] * most
         self._refused = 0
 
     def allows(self, under_way: int) -> bool:
-        """Tell if a further flush beside those under way ends earlier than after them."""
+        """Tell if a further flush beside those in progress ends earlier than after them."""
         if under_way == 0:
             return True
         if under_way >= len(self._seconds):

@@ -49,7 +49,7 @@ def current(day: str) -> str:
 
 
 def parse(name: str) -> DayFile | None:
-    """Read a name; None: it is no file of the history."""
+    """Read a name; None: it is not a file of the history."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None

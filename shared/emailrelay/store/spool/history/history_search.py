@@ -31,7 +31,7 @@ _SLACK = 300.0
 """Seconds by which the order of records may differ from that of their ends."""
 _ENDED = re.compile(rb'\{"v":[0-9]+,"id":"[^"\n]*","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?)[,}]')
 _PROBE = 64 * 1024
-_STRANGE = "it is no regular file, or has a second name: it was not read"
+_STRANGE = "it is not a regular file, or has a second name: it was not read"
 _NO_END = f"it has {_PIECE >> 20} MiB or more without a line end, which were passed over"
 _DAMAGED = "it has damaged records, or those of another release, which were passed over"
 _FURTHER = 8 * 1024 * 1024

@@ -155,7 +155,7 @@ def _made_ours(locked: Locked) -> NotNow | None:
     except PermissionError as error:
         return _left_alone(locked, f"this user may neither write nor replace its envelope: {error}")
     spool.left_alone.pop(message, None)
-    spool.report(Recovered(id=message, what="an envelope that may only be read was made anew"))
+    spool.report(Recovered(id=message, what="an envelope that may only be read was made again"))
     return None
 
 

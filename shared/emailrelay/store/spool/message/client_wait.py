@@ -76,7 +76,7 @@ class Waiter(ABC):
 
     @abstractmethod
     def _look(self) -> None:
-        """Note the reply if a file has it. A file that cannot be read is no answer."""
+        """Note the reply if a file has it. A file that cannot be read is not an answer."""
 
     def give_up(self) -> Reply | None:
         """End the wait; return the reply if it came before."""

@@ -1,4 +1,4 @@
-"""The right to tell the sender of a failed message: the lock on its envelope."""
+"""The right to notify the sender of a failed message: the lock on its envelope."""
 
 import os
 from collections.abc import Callable, Sequence

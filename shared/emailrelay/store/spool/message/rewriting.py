@@ -1,6 +1,6 @@
 """Replaces an envelope file by a new one, under the lock of the process that has its message.
 
-Lines are appended to a journal. It is written anew only if it has grown long, or if this user may
+Lines are appended to a journal. It is rewritten only if it has grown long, or if this user may
 read the file and not write to it. The new file is on stable storage before it takes the old one's
 name, and that name is on stable storage before anything is appended.
 """
@@ -59,7 +59,7 @@ def shorten_if_long(locked: Locked) -> bool:
 
 
 def shorten(locked: Locked) -> bool:
-    """Write a long journal anew, if that makes the file much shorter; True if it was done. Blocks.
+    """Rewrite a long journal, if that makes the file much shorter; True if it was done. Blocks.
 
     Raises:
         OSError: the disk refuses; all is as it was.

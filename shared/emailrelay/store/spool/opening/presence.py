@@ -89,7 +89,7 @@ class Presence:
             self._lock_again()
             spool.log.leave()
             spool.log.begin_again()
-        spool.trouble("write the log", f"{path} was removed or replaced, and is begun anew")
+        spool.trouble("write the log", f"{path} was removed or replaced, and is begun again")
 
     def _sync_what_was_acknowledged(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The socket at which a receiver hears the answers to the messages whose clients wait.
+"""The socket at which a receiver gets the answers to the messages whose clients wait.
 
 A datagram has a line for each answer: the message's id, and the reply.
 """

@@ -140,7 +140,7 @@ class HintSender:
             self._missed[name] = deque((LOOK,)) if len(row) > _MOST_MISSED else row
 
     def _send(self, name: str, datagram: bytes) -> bool:
-        """Send a datagram; False if the socket is full. A missing socket is no error."""
+        """Send a datagram; False if the socket is full. A missing socket is not an error."""
         try:
             self._socket.sendto(datagram, socket_path(self._directory, name))
         except BlockingIOError:

@@ -1,7 +1,7 @@
 """A datagram for each hint or batch of hints: a message was made ready, or put off.
 
-Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is no error: a
-lost hint costs time, never mail.
+Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is not an
+error: a lost hint costs time, never mail.
 """
 
 import asyncio

@@ -40,8 +40,8 @@ def forced(message: QueueId) -> Scheduled:
 class Index:
     """A heap of hints, and a queue of news. A message may be in both: the claim decides.
 
-    The two are served by turns: a million messages for a server that is away must not stand before
-    the one that has just come in for another, nor it before them for ever.
+    The two are served by turns: a million messages for a server that is unavailable must not stand
+    before the one that has just come in for another, nor it before them for ever.
     """
 
     _heap: list[Scheduled] = field(default_factory=list[Scheduled])

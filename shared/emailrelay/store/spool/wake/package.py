@@ -44,7 +44,7 @@ class PackageReader:
         """Take octets; return the packages that are whole now.
 
         Raises:
-            ValueError: they are no packages.
+            ValueError: they are not packages.
 
         """
         self._octets += octets
@@ -80,7 +80,7 @@ class ReturnReader:
         """Take octets; return the ids that are whole now.
 
         Raises:
-            ValueError: they are no ids.
+            ValueError: they are not ids.
 
         """
         *lines, self._octets = (self._octets + octets).split(b"\n")

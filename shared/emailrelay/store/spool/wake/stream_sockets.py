@@ -108,12 +108,12 @@ def _owner(directory: Directory, name: str) -> int:
     """Return the user that a socket belongs to.
 
     Raises:
-        OSError: it is no socket, or a member of the group has put it into a sticky spool.
+        OSError: it is not a socket, or a member of the group has put it into a sticky spool.
 
     """
     status, above = files.status_of(directory / name), os.fstat(directory.fileno())
     if not stat.S_ISSOCK(status.st_mode):
-        raise OSError(f"{directory}/{name} is no socket; remove it")
+        raise OSError(f"{directory}/{name} is not a socket; remove it")
     if above.st_mode & stat.S_ISVTX and status.st_uid not in {os.geteuid(), above.st_uid}:
         raise PermissionError(f"{directory}/{name} belongs to user {status.st_uid}; remove it")
     return status.st_uid
