@@ -10,6 +10,9 @@ Address = NewType("Address", str)
 
 NULL_SENDER = Address("")
 
+MOST_RECIPIENTS = 100_000
+"""The most recipients of an envelope; one with more would be taken for damaged."""
+
 
 class Body(StrEnum):
     """The client's declaration about the content (``BODY=``, RFC 6152 and RFC 3030)."""

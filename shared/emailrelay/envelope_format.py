@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from emailrelay import arrival_facts, journal_line
 from emailrelay.arrival_facts import ArrivalFacts
-from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.envelope import MOST_RECIPIENTS, Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.message_id import kept
 
@@ -34,7 +34,6 @@ _FOLDED = "ClientCertificate"
 _FOLD = "\r"
 """Marks a continued line while a file is read: no text has a CR then."""
 _FIELD = re.compile(r"^X-MailRelay-([^:\r\n]*): ?(.*)\n", re.MULTILINE)
-_MOST_RECIPIENTS = 100_000
 _TO_REMOTE = "X-MailRelay-To-Remote: "
 _AS_WRITTEN = re.compile(
     f"X-MailRelay-Format: {re.escape(FORMAT)}\r\n"
@@ -110,9 +109,13 @@ def write(envelope: Envelope) -> bytes:
     """Return the octets of the file before its journal.
 
     Raises:
-        ValueError: a value holds a control character or line separator.
+        ValueError: a value holds a control character or line separator, or there are more
+            recipients than ``parse`` accepts.
 
     """
+    recipients = len(envelope.to_local) + len(envelope.to_remote)
+    if recipients > MOST_RECIPIENTS:
+        raise ValueError(f"{recipients} recipients, at most {MOST_RECIPIENTS} are possible")
     folded = envelope.client_certificate.removesuffix("\n").replace("\n", "\r\n ")
     _refuse_unsafe(envelope)
     local = "".join([f"X-MailRelay-To-Local: {each}\r\n" for each in envelope.to_local])
@@ -121,7 +124,7 @@ def write(envelope: Envelope) -> bytes:
         f"X-MailRelay-Format: {FORMAT}\r\n"
         f"X-MailRelay-Content: {envelope.body}\r\n"
         f"X-MailRelay-From: {envelope.sender}\r\n"
-        f"X-MailRelay-ToCount: {len(envelope.to_local) + len(envelope.to_remote)}\r\n"
+        f"X-MailRelay-ToCount: {recipients}\r\n"
         f"{local}{remote}"
         f"X-MailRelay-Authentication: {to_xtext(envelope.authentication)}\r\n"
         f"X-MailRelay-Client: {envelope.client}\r\n"
@@ -232,7 +235,7 @@ def _of_lines(found: Sequence[tuple[str, str]]) -> Envelope:
     recipients = len(local) + len(remote)
     if fields["ToCount"] != str(recipients):
         raise DamagedMessage("envelope: ToCount differs from the number of recipients")
-    if not 0 < recipients <= _MOST_RECIPIENTS:
+    if not 0 < recipients <= MOST_RECIPIENTS:
         raise DamagedMessage("envelope: no recipients, or too many")
     return Envelope(
         sender=Address(fields["From"]),

@@ -32,7 +32,10 @@ ADDRESS_LIMIT = 254
 """The most characters of an address in a list; RFC 5321 section 4.5.3.1.3 allows no more."""
 
 _TOGETHER = 4096
-"""Octets of lines that are written together: a pipe has room for as many when it has any."""
+"""The most octets that are written at once: a pipe has room for as many when it has any.
+
+A write of more would wait until its reader has made room, maybe for ever.
+"""
 _MOST_WAITING = 64
 """Events whose lines wait for the end of a turn of the loop."""
 _PATIENCE = 100
@@ -141,7 +144,8 @@ def line_reporter(
 
     ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is
     applied before any log sees an event. Events below ``least`` cost nothing. Several threads, and
-    both sides of a fork, may use the function: no line is divided between two writes.
+    both sides of a fork, may use the function: only a line of more than ``_TOGETHER`` octets is
+    divided between two writes.
     """
     levels = list(Level)
     told = {level: level.value for level in levels[levels.index(least) :]}
@@ -247,29 +251,43 @@ class _Output:
         lines: list[bytes] = []
         size, written = 0, True
         for event, moment in gathered:
-            lines.append(self._line_of(event, moment))
-            size += len(lines[-1]) + 1
+            line = self._line_of(event, moment)
+            size += len(line) + 1
             if size > _TOGETHER:
                 written = self._write(lines) and written
-                lines, size = [], 0
+                lines, size = [], len(line) + 1
+            lines.append(line)
         return self._write(lines) and written
 
     def _write(self, lines: Sequence[bytes]) -> bool:
         if not lines:
             return True
-        # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of
-        # many lines waits for a blocked reader.
-        missing = len(lines)
-        if not self._has_reader or self._room.poll(0 if self.dropped else _PATIENCE):
-            octets = b"\n" * self._torn + b"\n".join(lines) + b"\n"
-            try:
-                written = os.write(self._descriptor, octets)
-            except OSError:
-                written = 0
-            missing = min(missing, octets.count(b"\n", written))
-            self._torn = not octets.endswith(b"\n", 0, written) if written else self._torn
+        octets = b"\n" * self._torn + b"\n".join(lines) + b"\n"
+        written = self._written(octets)
+        missing = min(len(lines), octets.count(b"\n", written))
+        self._torn = not octets.endswith(b"\n", 0, written) if written else self._torn
         self.dropped += missing
         return not missing
+
+    def _written(self, octets: bytes) -> int:
+        """Write octets as far as the reader takes them; return how many these are."""
+        if not self._has_reader:
+            return self._write_piece(octets)
+        # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of
+        # many lines waits for a blocked reader.
+        written, patience = 0, 0 if self.dropped else _PATIENCE
+        while written < len(octets) and self._room.poll(patience):
+            piece = self._write_piece(octets[written : written + _TOGETHER])
+            if not piece:
+                break
+            written, patience = written + piece, 0
+        return written
+
+    def _write_piece(self, octets: bytes) -> int:
+        try:
+            return os.write(self._descriptor, octets)
+        except OSError:
+            return 0
 
 
 def _is_file(descriptor: int) -> bool:

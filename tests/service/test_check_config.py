@@ -75,6 +75,16 @@ def test_a_program_that_cannot_be_run_is_found(service: str, setting: str, tmp_p
     assert check(service, settings)[0] == 0
 
 
+@pytest.mark.parametrize(("withheld", "warned"), [("'content'", True), ("'vrfy'", False)])
+def test_relay_that_cannot_notice_a_loop_is_told(
+    withheld: str, *, warned: bool, tmp_path: Path
+) -> None:
+    settings = write(tmp_path, f"anonymous = [{withheld}]\nspool_dir = '{{file}}'", tmp_path)
+    status, shown, said = check("receiver", settings)
+    assert status == 0
+    assert ("that it sends mail to itself" in shown + said) is warned
+
+
 def test_filter_that_changes_recipients_after_the_next_server_is_asked_is_named(
     tmp_path: Path,
 ) -> None:

@@ -105,6 +105,13 @@ def test_a_bad_value_is_told_what_is_allowed(argument: str, reason: str) -> None
     assert reason in problem
 
 
+def test_as_many_recipients_are_accepted_as_an_envelope_has() -> None:
+    assert read(ReceiverSettings, ["--recipients=100000"], {}).recipients == 100_000
+    (problem,) = problems(ReceiverSettings, ["--recipients=100001"])
+    assert problem.startswith("--recipients")
+    assert "100000" in problem
+
+
 def test_retry_options_make_the_schedule() -> None:
     found = read(FilterdSettings, ["--retry-first=1", "--retry-longest=9", "--max-age=99"], {})
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay import envelope_format
 from emailrelay.arrival_facts import ArrivalFacts
-from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.envelope import MOST_RECIPIENTS, Address, Body, Envelope
 from emailrelay.envelope_format import from_xtext, parse, tail, to_xtext, write
 from emailrelay.errors import DamagedMessage
 
@@ -111,6 +111,14 @@ def test_control_character_is_refused_wherever_it_stands(field: str, at: str) ->
     for bad in UNSAFE:
         with pytest.raises(ValueError, match=r"^"):
             write(FIELDS[field](at.format(bad)))
+
+
+def test_more_recipients_than_a_reader_accepts_are_refused() -> None:
+    most = tuple(Address(f"{n}@y.test") for n in range(MOST_RECIPIENTS - 1))
+    envelope = PLAIN._replace(to_local=most[:1], to_remote=most)
+    assert len(parse(write(envelope)).envelope.to_remote) == MOST_RECIPIENTS - 1
+    with pytest.raises(ValueError, match="at most 100000"):
+        write(envelope._replace(to_local=most[:2]))
 
 
 def test_file_is_written_exactly_so() -> None:

@@ -1,10 +1,15 @@
 """The log: one line for each event, limited and escaped; its errors never stop mail."""
 
+import asyncio
+import fcntl
 import json
 import logging
+import mmap
 import os
 import re
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -12,9 +17,10 @@ from hypothesis import strategies as st
 
 from emailrelay.config import FilterdSettings, LogFormat
 from emailrelay.events.event import Event, Level, Report
-from emailrelay.events.receiving import Rejected, SessionTrouble
+from emailrelay.events.receiving import Received, Rejected, SessionTrouble
 from emailrelay.events.service import Stopping, WorkerDied
 from emailrelay.logs import FIELD_LIMIT, field_value, line_reporter, renderer, reporter
+from emailrelay.queue_id import QueueId
 
 
 class Quiet(Event):
@@ -167,6 +173,45 @@ def test_a_stuck_reader_loses_lines_and_is_told_how_many() -> None:
     assert dropped["event"] == "lines_dropped"
     assert dropped["lines"] == told - len(held)
     assert dropped["lines"] > 0
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Received(id=QueueId(f"1.2.{n}"), size=1, client="c") for n in range(60)],
+        [Rejected(command="MAIL", reply="\u4e2d" * FIELD_LIMIT, client="\u4e2d" * FIELD_LIMIT)],
+    ],
+)
+def test_a_full_pipe_never_holds_up_a_service(events: Sequence[Event]) -> None:
+    """More octets than the last free page takes: many lines together, or a long one."""
+    pipe = Pipe()
+    report = pipe.report()
+    filled = fcntl.fcntl(pipe.writing, fcntl.F_GETPIPE_SZ) - mmap.PAGESIZE
+    os.write(pipe.writing, b"x" * (filled - 1) + b"\n")
+
+    async def in_one_turn() -> None:
+        for event in events:
+            report(event)
+
+    writing = threading.Thread(target=asyncio.run, args=(in_one_turn(),))
+    writing.start()
+    writing.join(60)
+    stuck = writing.is_alive()
+
+    # The reader comes back.
+    held = b""
+    os.set_blocking(pipe.reading, False)
+    while writing.is_alive() or len(held) < filled:
+        with suppress(BlockingIOError):
+            held += os.read(pipe.reading, 1 << 20)
+        writing.join(0.01)
+    os.set_blocking(pipe.reading, True)
+    report(Stopping(service="receiver"))
+    *_, stopping, dropped = (json.loads(line) for line in pipe.lines() if line)
+    assert not stuck
+    assert stopping["event"] == "stopping"
+    assert dropped["event"] == "lines_dropped"
+    assert dropped["lines"] == len(events) - (held.count(b"\n") - 1)
 
 
 def _until_closed(descriptor: int) -> list[str]:

@@ -32,6 +32,7 @@ def check(settings: ReceiverSettings, scope: CheckScope) -> Iterator[SettingFind
     yield from filters.check("filter", settings.chain)
     yield from _verifier(settings)
     yield from _recipients(settings)
+    yield from _loops(settings)
     if scope.ports:
         yield from addresses.tcp(settings.interface, settings.port)
         yield from addresses.inherited(settings.interface)
@@ -105,6 +106,15 @@ def _recipients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
             "so it may refuse an address that it would never get; leave out one of the two"
         )
         yield warning("verify_recipients", text)
+
+
+def _loops(settings: ReceiverSettings) -> Iterator[SettingFinding]:
+    if "content" in settings.anonymous:
+        text = (
+            "without a Received line the relay cannot notice that it sends mail to itself; leave "
+            "out content, or make sure that no route leads back here"
+        )
+        yield warning("anonymous", text)
 
 
 def _changes_recipients(each: Filter) -> bool:

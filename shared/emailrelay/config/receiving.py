@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from emailrelay.ack import Ack
 from emailrelay.config.declared import Declared
@@ -17,6 +17,7 @@ from emailrelay.config.values import (
     Seconds,
     ServerExtensions,
 )
+from emailrelay.envelope import MOST_RECIPIENTS
 
 
 class ListenOptions(Declared):
@@ -34,7 +35,8 @@ class ListenOptions(Declared):
 
     anonymous: Anonymities = []
     """The information to withhold: vrfy (no answers to VRFY), server (a bare greeting), content (no
-    Received line), client (no client address in the envelope). Without a list, all of them."""
+    Received line: the relay cannot notice then that it sends mail to itself), client (no client
+    address in the envelope). Without a list, all of them."""
 
 
 class AcceptOptions(Declared):
@@ -47,9 +49,9 @@ class AcceptOptions(Declared):
     size: Bytes = 104857600
     """The size of the largest message to accept (100 MiB). 0 means no limit."""
 
-    recipients: PositiveCount = 1000
+    recipients: Annotated[PositiveCount, Field(le=MOST_RECIPIENTS)] = 1000
     """The maximum number of recipients of one message. Further recipients get 452, and the client
-    sends the message to them later. Set at least 100 (RFC 5321 4.5.3.1.8)."""
+    sends the message to them later. Set at least 100 (RFC 5321 4.5.3.1.8), and at most 100,000."""
 
     minimum_free: Bytes = 104857600
     """The free space that the store must have besides the message (100 MiB). With less, the

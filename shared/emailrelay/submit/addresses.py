@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest, RecipientRequest
-from emailrelay.envelope import NULL_SENDER, Address
+from emailrelay.envelope import MOST_RECIPIENTS, NULL_SENDER, Address
 from emailrelay.envelope_format import to_xtext
 from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
 from emailrelay.submit.message import DataError, Header
@@ -19,8 +19,6 @@ _BLANK = r"\s"
 _LONGEST_LOCAL_PART = 256
 """Octets; the receiver has the same limit."""
 _LONGEST_DOMAIN = 255
-_MOST_RECIPIENTS = 100_000
-"""The limit of an envelope."""
 _ATOM = r"[^\s()<>,;:\\\"@\[\]]+"
 
 
@@ -67,9 +65,9 @@ def recipients(
                 unique.setdefault(target, address)
     if not unique:
         raise DataError("there is no recipient: name one as an argument, or use -t and a To: field")
-    if len(unique) > _MOST_RECIPIENTS:
+    if len(unique) > MOST_RECIPIENTS:
         raise DataError(
-            f"{len(unique)} recipients, at most {_MOST_RECIPIENTS} are possible; split the list"
+            f"{len(unique)} recipients, at most {MOST_RECIPIENTS} are possible; split the list"
         )
     return unique
 

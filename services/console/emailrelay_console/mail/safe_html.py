@@ -141,13 +141,21 @@ def _after_comment(source: str, at: int) -> int:
 
 def _text(text: str) -> str:
     """Escape a text anew: its references become characters first, and only then markup."""
-    return html.escape(html.unescape(text))
+    return html.escape(_unescaped(text))
+
+
+def _unescaped(text: str) -> str:
+    """Replace the references of a text by their characters."""
+    try:
+        return html.unescape(text)
+    except ValueError:  # a number of more digits than Python reads
+        return text
 
 
 def _opened(name: str, written: str) -> str:
     kept = dict[str, str]()
     for found in _ATTRIBUTE.finditer(written[:_MOST_ATTRIBUTES]):
-        value = html.unescape(found[2].strip("\"'"))
+        value = _unescaped(found[2].strip("\"'"))
         attribute = found[1].lower()
         if name == "a" and attribute == "href":  # the target, to be read and not to be followed
             kept["title"] = value

@@ -16,6 +16,7 @@ from emailrelay_console.mail.doctor import DoctorBusy
 from emailrelay_console.mail.past_search import SearchBusy
 from emailrelay_console.mail.reader import ReaderBusy
 from emailrelay_console.web.access import is_api
+from emailrelay_console.web.live import TooManyBrowsers
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
 
@@ -82,7 +83,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, "There is no such page.")
         case HTTPException():
             return Problem(error.status_code, error.detail)
-        case ReaderBusy() | TooManyChanges() | SearchBusy() | DoctorBusy():
+        case ReaderBusy() | TooManyChanges() | TooManyBrowsers() | SearchBusy() | DoctorBusy():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=_SOON)
         case StoreUnusable() | ConfigError():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))

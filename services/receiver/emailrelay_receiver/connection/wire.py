@@ -181,18 +181,19 @@ class ClientWire(SMTP):
     async def receive(self, take: Callable[[memoryview], bool], most: int) -> None:
         """Give ``take`` the octets that arrive until it returns False, or nothing more can arrive.
 
-        At most ``most`` octets come out of ``input`` first.
+        Those in ``input`` come first, all of them, in pieces of at most ``most`` octets.
 
         Raises:
-            EOFError: the client has gone before anything arrived.
+            EOFError: the client has gone, and ``input`` is empty.
             ConnectionError: the connection broke.
             Exception: raised by ``take``.
 
         """
         if self._taken is None:
-            early = self.input.take(most)
-            if early and not take(memoryview(early)):
-                return
+            # None may be left behind: the octets that arrive next do not go through ``input``.
+            while early := self.input.take(most):
+                if not take(memoryview(early)):
+                    return
         taken = self._taken or self.expect(take)
         try:
             await taken
