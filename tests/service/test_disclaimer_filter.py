@@ -161,6 +161,7 @@ async def test_signed_and_encrypted_mail_stays(desk: FooterDesk, kind: str) -> N
         b"Content-Type: text/plain; charset=utf-8\r\n\r\nhello\xff\r\n",
         b"Content-Type: text/plain; charset=none\r\n\r\nhello\r\n",
         b"Content-Type: text/plain; charset=rot13\r\n\r\nhello\r\n",
+        b"Content-Type: text/plain; charset=punycode\r\n\r\nhello-",
         b"Content-Transfer-Encoding: x-uuencode\r\n\r\nhello\r\n",
         b"Content-Transfer-Encoding: base64\r\n\r\na\r\n",
         b"Content-Transfer-Encoding: base64\r\n\r\nLS0tLS1CRUdJTiBQR1AgTUVTU0FHRS0tLS0tCg==\r\n",

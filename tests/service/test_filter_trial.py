@@ -212,11 +212,45 @@ def test_a_program_that_hangs_is_ended(make: Make) -> None:
     assert "reason:   no verdict within 0.3 s" in said
 
 
+def test_message_that_cannot_be_read_has_its_exit_status() -> None:
+    assert trial("exit:0", "--message", "/nowhere/mail")[0] == 66
+
+
 @pytest.mark.parametrize(
-    ("words", "status"), [(["exit:300"], 64), (["exit:0", "--message", "/nowhere/mail"], 66)]
+    ("words", "told"),
+    [
+        (["exit:300"], "exit:300"),
+        (["exit:0", "--to", "a\nb"], r"--to: 'a\nb': write the address alone"),
+        (["exit:0", "--to", "Ann <a@b.test>"], "--to: 'Ann <a@b.test>': write the address alone"),
+        (["exit:0", "--from", "a b"], "--from: 'a b': write the address alone"),
+        (["exit:0", "--to-local", ""], "--to-local: '': write the address alone"),
+        (["exit:0", "--client-address", "host"], "--client-address: 'host': write an IP address"),
+        (["exit:0", "--helo", "a\nb"], r"--helo: 'a\nb': write characters"),
+        (["exit:0", "--timeout", "nan"], "--timeout: 'nan': write a number of seconds above 0"),
+        (["exit:0", "--timeout", "-1"], "--timeout: '-1': write a number of seconds above 0"),
+    ],
 )
-def test_bad_input_has_its_exit_status(words: list[str], status: int) -> None:
-    assert trial(*words)[0] == status
+def test_wrong_words_are_told_before_a_filter_runs(words: list[str], told: str) -> None:
+    status, said, complaint = trial(*words)
+    assert (status, said) == (64, [])
+    assert told in complaint
+
+
+def test_filters_see_the_client_that_was_asked_for(make: Make) -> None:
+    path = make("""
+grep -q '^X-MailRelay-Client: 192.0.2.7' "$2" && grep -q '^X-MailRelay-Authentication: ann' "$2" &&
+grep -q '"helo":"c.test","mechanism":"PLAIN"' "$2" && grep -q '^X-MailRelay-From: .$' "$2" """)
+    client = ("--client-address=192.0.2.7", "--helo=c.test", "--user=ann", "--from=")
+    assert trial(path, *client)[0] == 0
+    assert trial(path)[0] == 1
+
+
+def test_filters_see_the_name_of_this_host_in_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('domain = "mail.example.com"\n')
+    _, said, _ = trial(f"--config={file}", "--message=-", "msgid:", text="From: a@b.test\n\nx\n")
+    assert any(line.startswith("  +Message-ID: <") for line in said)
+    assert any(line.endswith("@mail.example.com>") for line in said)
 
 
 def test_nothing_is_left_behind(

@@ -1,5 +1,6 @@
 """``archive:``, ``copy:`` and ``deliver:``: copies in real maildirs."""
 
+import errno
 import mailbox
 import os
 import re
@@ -27,6 +28,7 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Abandon, Accept
 
+PATH = b"Return-Path: <a@x.test>\r\n"
 LOCAL = ENVELOPE._replace(to_local=(Address("ann"), Address("bob")))
 
 
@@ -109,7 +111,7 @@ async def test_local_recipients_get_the_message_and_the_others_stay(desk: Desk) 
     copy = desk.copy(CONTENT, LOCAL)
     copy.envelope.write_bytes(copy.envelope.read_bytes() + b"X-MailRelay-Reason: old\r\n")
     assert (await desk.ask(f"deliver:{boxes}", copy=copy)).verdict == Accept()
-    assert [mail_in(boxes / name) for name in ("ann", "bob")] == [[CONTENT], [CONTENT]]
+    assert [mail_in(boxes / name) for name in ("ann", "bob")] == [[PATH + CONTENT]] * 2
     assert envelope_of(copy) == ENVELOPE
     assert copy.envelope.read_bytes().endswith(b"\r\nX-MailRelay-Reason: old\r\n")
 
@@ -118,7 +120,43 @@ async def test_message_for_local_recipients_only_is_done(desk: Desk) -> None:
     copy = desk.copy(CONTENT, Envelope(sender=Address(""), to_local=(Address("ann"),)))
     spoken = await desk.ask(f"deliver:{desk.folder}/boxes", copy=copy)
     assert spoken.verdict == Abandon()
-    assert mail_in(desk.folder / "boxes/ann") == [CONTENT]
+    assert mail_in(desk.folder / "boxes/ann") == [b"Return-Path: <>\r\n" + CONTENT]
+
+
+@pytest.mark.parametrize(
+    ("content", "delivered"),
+    [
+        (b"A: b\r\nreturn-path: <x@y>\r\n z\r\nReturn-Path:\r\n\r\nx", b"A: b\r\n\r\nx"),
+        (b"Return-Path: <x@y>\r\n\r\nReturn-Path: <x@y>\r\n", b"\r\nReturn-Path: <x@y>\r\n"),
+        (b"no header\r\n", b"\r\nno header\r\n"),
+        (b"A: b\r\n" * 200_000, b"A: b\r\n" * 200_000),
+    ],
+)
+async def test_delivered_message_has_one_return_path(
+    desk: Desk, content: bytes, delivered: bytes
+) -> None:
+    copy = desk.copy(content, LOCAL)
+    assert (await desk.ask(f"deliver:{desk.folder}/boxes", copy=copy)).verdict == Accept()
+    for name in ("ann", "bob"):
+        (file,) = (desk.folder / "boxes" / name / "new").iterdir()
+        assert file.read_bytes() == PATH + delivered
+    assert copy.content.read_bytes() == content
+
+
+async def test_maildir_that_cannot_be_looked_into_is_named(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = desk.folder / "boxes"
+    (boxes / "ann/new").mkdir(parents=True)
+    is_dir = Path.is_dir
+
+    def refused(path: Path) -> bool:
+        if path == boxes / "ann/new":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert trouble(await desk.ask(f"copy:{boxes}")) == f"{boxes}/ann: Permission denied"
 
 
 async def test_message_for_others_is_not_touched(desk: Desk) -> None:
@@ -157,7 +195,7 @@ async def test_directory_of_mailboxes_is_made_for_the_first_delivery(desk: Desk)
     spec = f"deliver:{desk.folder}/new"
     assert unstartable(parse_chain([spec])) == {}
     assert (await desk.ask(spec, copy=desk.copy(CONTENT, LOCAL))).verdict == Accept()
-    assert mail_in(desk.folder / "new/ann") == [CONTENT]
+    assert mail_in(desk.folder / "new/ann") == [PATH + CONTENT]
     spec = f"copy:{desk.folder}/absent"
     assert unstartable(parse_chain([spec])) == {
         spec: f"{desk.folder}/absent: there is no such directory"

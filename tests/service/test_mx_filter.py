@@ -38,6 +38,10 @@ RECORDS = {
     ("numbers.test", "MX"): ["10 127.0.0.1.", "20 localhost."],
     ("many.test", "MX"): [f"{n} m{n}.test." for n in range(20)],
     ("loop.test", "MX"): [f"10 {socket.gethostname()}.", "20 other.test."],
+    ("xn--bcher-kva.test", "MX"): ["10 buch.test."],
+    ("xn--strae-oqa.test", "MX"): ["10 weg.test."],
+    ("far.test", "MX"): ["10 Full.Name.test."],
+    ("named.test", "MX"): ["10 relay.test.", "20 other.test."],
     ("behind.test", "MX"): [f"20 {socket.gethostname()}.", "10 better.test.", "30 worse.test."],
 }
 
@@ -61,6 +65,8 @@ def to(*addresses: str) -> Envelope:
         ("six.test", "six.test:25"),
         ("many.test", "m0.test:25,m1.test:25,m2.test:25,m3.test:25,m4.test:25"),
         ("behind.test", "better.test:25"),
+        ("Bücher.test", "buch.test:25"),
+        ("straße.test", "weg.test:25"),
     ],
 )
 async def test_servers_of_the_domain_are_written_into_the_envelope(
@@ -87,6 +93,7 @@ async def test_servers_of_the_domain_are_written_into_the_envelope(
         ("a@localhost", "550 5.1.2 no such domain"),
         ("root", "550 5.1.2 no such domain"),
         ("a@" + "x" * 70 + ".test", "550 5.1.2 no such domain"),
+        ("a@" + "ü" * 2000 + ".test", "550 5.1.2 no such domain"),
         ("a@null.test", "556 5.1.10 domain accepts no mail (null MX)"),
         ("a@loop.test", "554 5.4.6 mail for this domain loops back to this host"),
     ],
@@ -95,6 +102,26 @@ async def test_domain_without_servers_is_refused(desk: Desk, address: str, reply
     async with name_server(RECORDS) as (_, place):
         spoken = await desk.ask(f"mx:{place}", copy=desk.copy(CONTENT, to(address)))
     assert str(refusal(spoken).reply) == reply
+
+
+async def test_mail_that_would_come_back_under_any_name_of_this_host_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: "full.name.test")
+    desk.programs.domain = "Relay.test"
+    async with name_server(RECORDS) as (_, place):
+        for domain in ("far.test", "named.test", "loop.test"):
+            spoken = await desk.ask(f"mx:{place}", copy=desk.copy(CONTENT, to(f"a@{domain}")))
+            assert refusal(spoken).reply.code == 554
+
+
+async def test_case_and_final_dot_and_form_do_not_make_two_domains(desk: Desk) -> None:
+    same = to("a@Bücher.test", "b@bücher.test.", "c@XN--bcher-kva.test")
+    assert [each.forward_to for each in by_domain(same)] == ["bücher.test"]
+    async with name_server(RECORDS) as (_, place):
+        copy = desk.copy(CONTENT, same)
+        assert (await desk.ask(f"mx:{place}", copy=copy)).verdict == Accept()
+    assert envelope_of(copy).forward_to_address == "buch.test:25"
 
 
 async def test_name_server_in_trouble_and_several_domains_hold_mail_back(desk: Desk) -> None:
@@ -127,7 +154,11 @@ async def test_message_with_a_server_stays_and_a_named_domain_is_looked_up(desk:
 def test_servers_of_equal_preference_are_in_the_order_of_chance() -> None:
     records = [MxRecord(10, "a.test"), MxRecord(10, "b.test"), MxRecord(5, "c.test")]
     chances = iter([0.9, 0.1, 0.5])
-    assert servers(records, "me", lambda: next(chances)) == ("c.test:25", "b.test:25", "a.test:25")
+    assert servers(records, ["me"], lambda: next(chances)) == (
+        "c.test:25",
+        "b.test:25",
+        "a.test:25",
+    )
 
 
 def test_recipients_are_split_by_domain() -> None:

@@ -247,6 +247,25 @@ async def test_reload_replaces_the_processes(desk: Desk) -> None:
     await gone(pid)
 
 
+async def test_process_that_a_message_waited_for_during_a_reload_stays(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = desk.script(
+        '#!/bin/sh\nread -r content; [ -e "$0.once" ] || { touch "$0.once"; exit 1; }\n'
+        'echo "550 $$"; while read -r content; do echo "550 $$"; done\n'
+    )
+    assert trouble(await desk.ask(f"pipe:{program}")) == "it exited with 1"
+    sleep = asyncio.sleep
+
+    async def reloading(seconds: float) -> None:
+        desk.programs.pipes.renew()
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", reloading)
+    first = said(await desk.ask(f"pipe:{program}"))
+    assert said(await desk.ask(f"pipe:{program}")) == first
+
+
 async def test_processes_end_with_the_service(tmp_path: Path) -> None:
     async with Programs() as programs:
         desk = Desk(tmp_path, programs)

@@ -84,7 +84,8 @@ def test_each_service_gets_the_settings_that_it_has_and_no_others() -> None:
         *("--domain=me.net", "--filter=exit:0", "--filter=exit:1", "--ack=filtered"),
     }
     assert set(plan.filterd.flags) == {
-        *("--log-format=json", "--spool-dir=/sp", "--filter=exit:0", "--filter=exit:1")
+        *("--log-format=json", "--spool-dir=/sp", "--filter=exit:0", "--filter=exit:1"),
+        "--domain=me.net",
     }
     assert set(plan.forwarder.flags) == {
         *("--log-format=json", "--spool-dir=/sp", "--domain=me.net", "--forward-to=h:25"),

@@ -60,7 +60,7 @@ async def _work(
 ) -> int:
     async with (
         open_store(live.now.store_place, report=report) as store,
-        Programs(_limits(live.now), debug=live.now.debug) as programs,
+        Programs(_limits(live.now), domain=live.now.domain, debug=live.now.debug) as programs,
         store.feed(Stage.UNFILTERED, hints=hints) as feed,
     ):
         await service.keep_history(store, live.now, report)
@@ -77,7 +77,7 @@ async def _work(
             chain, limits = _chain(settings, programs), _limits(settings)
 
             def swap() -> None:
-                programs.limits = limits
+                programs.limits, programs.domain = limits, settings.domain
                 programs.pipes.renew()
                 worker.follow(chain, settings.schedule)
 

@@ -118,7 +118,7 @@ def _client_filters(settings: ForwarderSettings, programs: Programs) -> ClientFi
 
 
 def _programs(settings: ForwarderSettings) -> Programs:
-    return Programs(_limits(settings), debug=settings.debug)
+    return Programs(_limits(settings), domain=settings.domain, debug=settings.debug)
 
 
 def _limits(settings: ForwarderSettings) -> ProgramLimits:
@@ -171,7 +171,7 @@ async def _work(
             forwarding, limits = make(settings), _limits(settings)
 
             def swap() -> None:
-                programs.limits = limits
+                programs.limits, programs.domain = limits, settings.domain
                 programs.pipes.renew()
                 duty.follow(bounce_rules(settings))
                 control.follow(forwarding, settings.poll)

@@ -10,6 +10,7 @@ from emailrelay.config.routes import RoutePatterns
 from emailrelay.config.security_values import FilePath
 from emailrelay.config.tables import Table
 from emailrelay.config.values import Count, DirectoryPath, Flag, Metavar
+from emailrelay.filters.shipped.domain_name import ascii_domain
 from emailrelay.filters.shipped.header_edits import (
     HeaderAction,
     HeaderEdit,
@@ -31,10 +32,7 @@ FieldText: TypeAlias = Annotated[str, AfterValidator(check_value), Metavar("TEXT
 
 
 def _ascii_domain(text: str) -> str:
-    try:
-        domain = text.encode("idna").decode().lower()
-    except UnicodeError:
-        domain = ""
+    domain = ascii_domain(text)
     if not re.fullmatch(r"(?:[a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)+[a-z0-9-]{2,}", domain):
         raise ValueError("must be a domain such as example.com")
     return domain

@@ -174,8 +174,8 @@ class DomainOptions(Declared):
     """Name of this host."""
 
     domain: Domain | None = None
-    """The name of this host in greetings, EHLO and Received lines. By default, the name of the
-    machine."""
+    """The name of this host in greetings, EHLO and Received lines, and for filters. By default, the
+    name of the machine."""
 
 
 class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):
@@ -222,7 +222,7 @@ class ReceiverSettings(
     )
 
 
-class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
+class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, DomainOptions, Settings):
     """Settings of filterd."""
 
     service = "filterd"

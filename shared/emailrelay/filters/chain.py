@@ -64,7 +64,7 @@ class Chain:
         a notice about them. With an ``original``, a copy of it that no filter has touched is not
         read. Cancelled, it ends the program that is running, with all in its group.
         """
-        spoken = await self._judged(copy, FilteredMail(message, dsn), original)
+        spoken = await self._judged(copy, FilteredMail(message, self.programs.host, dsn), original)
         if isinstance(spoken.verdict, Accept) and spoken.verdict.refused and self._server:
             spoken = await asyncio.to_thread(_with_refused, copy, spoken)
         if not any(isinstance(one, SplitFilter) for one in self.filters):

@@ -107,6 +107,8 @@ class FilteredMail(NamedTuple):
     """The facts about a message that its two files lack."""
 
     id: QueueId
+    host: str
+    """The name of this host."""
     dsn: DsnRequest = NO_REQUEST
 
 

@@ -1,14 +1,13 @@
 """Built-in filters that change the content: a complete new file replaces the old one."""
 
 import re
-import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from emailrelay.filters.copy import FilteredMail
 from emailrelay.filters.result import opened
-from emailrelay.queue_id import QueueId
 
 _CHUNK = 64 * 1024
 _LONGEST_HEADER = 1024 * 1024
@@ -18,7 +17,7 @@ _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
 _LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
-def add_message_id(content: Path, message: QueueId) -> None:
+def add_message_id(content: Path, mail: FilteredMail) -> None:
     """Append a Message-ID to the header of a message without one (RFC 5322 section 3.6.4).
 
     It is made of the queue id and the same at each run.
@@ -36,7 +35,7 @@ def add_message_id(content: Path, message: QueueId) -> None:
         with replaced(content) as write:
             head = old.read(end)
             write(head if not head or head.endswith(b"\n") else head + b"\r\n")
-            write(f"Message-ID: <{message}@{socket.gethostname()}>\r\n".encode())
+            write(f"Message-ID: <{mail.id}@{mail.host}>\r\n".encode())
             for chunk in chunks(old):
                 write(chunk)
 

@@ -220,9 +220,11 @@ class Pipes:
             NoPipeAnswer: it ends instead of answering, or its answer is too long.
 
         """
-        pool = self._pools[one]
         while True:
-            process = pool.idle.pop() if pool.idle else await self._started(pool, one, until)
+            idle = self._pools[one].idle
+            process = idle.pop() if idle else await self._started(one, until)
+            # While it waited for its start, ``renew`` may have replaced the pools.
+            pool = self._pools[one]
             try:
                 answer = await process.ask(line, self._waits, until)
             except _Idle:
@@ -254,18 +256,18 @@ class Pipes:
         if self._endings:
             await asyncio.wait(self._endings)
 
-    async def _started(self, pool: _Pool, one: PipeFilter, until: float) -> _Process:
+    async def _started(self, one: PipeFilter, until: float) -> _Process:
         loop = asyncio.get_running_loop()
-        while (pause := pool.not_before - loop.time()) > 0:
+        while (pause := self._pools[one].not_before - loop.time()) > 0:
             # After its time limit, a message must not start a process that would act on it.
-            if pause > _PATIENCE or pool.not_before >= until:
+            if pause > _PATIENCE or self._pools[one].not_before >= until:
                 raise NoPipeAnswer(f"it failed several times; its next start is in {pause:.0f} s")
             await asyncio.sleep(pause)
         try:
             self._guard.start()
             return _Process(one, self._guard.mark(), self._stderr, self._era)
         except OSError:
-            pool.failed(loop.time())
+            self._pools[one].failed(loop.time())
             raise
 
     def _end(self, process: _Process, *, gently: bool) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -92,10 +93,18 @@ class Programs:
     An ``async with`` block; leaving it ends what is left.
     """
 
-    def __init__(self, limits: ProgramLimits | None = None, *, debug: bool = False) -> None:
+    def __init__(
+        self,
+        limits: ProgramLimits | None = None,
+        *,
+        domain: str | None = None,
+        debug: bool = False,
+    ) -> None:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or ProgramLimits()
         """The limits of programs that start from now on."""
+        self.domain = domain
+        """The setting ``domain``: the name of this host for filters."""
         self._waits, self._ends = Waits(), ProgramEnds()
         self.connections = Connections(waits=self._waits)
         """Connections to filters that are servers."""
@@ -107,6 +116,11 @@ class Programs:
         """Programs that stay running."""
         self._sweeper: asyncio.Task[None] | None = None
         self._ran = asyncio.Event()
+
+    @property
+    def host(self) -> str:
+        """Return the name of this host: ``domain``, or the name of the machine."""
+        return self.domain or socket.gethostname()
 
     async def __aenter__(self) -> Self:
         """Start to look for background processes of programs; idle until one runs."""

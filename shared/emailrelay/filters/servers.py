@@ -99,7 +99,7 @@ async def _run(
 ) -> Verdict:
     match one:
         case MxFilter():
-            await mx.route(one, copy)
+            await mx.route(one, copy, mail)
             return Accept()
         case SpamFilter(edit=True):
             await _mark(one, copy.content)
@@ -117,7 +117,7 @@ async def _run(
                 on_progress=more_time,
             )
         case MessageIdFilter():
-            await asyncio.to_thread(editing.add_message_id, copy.content, mail.id)
+            await asyncio.to_thread(editing.add_message_id, copy.content, mail)
             return Accept()
         case _:
             return await asyncio.to_thread(work, one, copy, mail.id)

@@ -5,6 +5,8 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from typing import NamedTuple
 
+from emailrelay.charsets import codec_of
+
 MOST_OCTETS = 64 * 1024
 """Octets of a content in which header fields are looked for."""
 MOST_FIELDS = 100
@@ -53,8 +55,15 @@ def _decoded(value: str) -> str:
         return value
     try:
         return "".join(
-            part if isinstance(part, str) else part.decode(charset or "ascii", "replace")
+            part if isinstance(part, str) else _word(part, charset or "ascii")
             for part, charset in decode_header(value)
         )
-    except (HeaderParseError, ValueError, LookupError):  # base64 or a character set that is none
+    except (HeaderParseError, ValueError):  # base64 or a charset that is none
         return value
+
+
+def _word(octets: bytes, charset: str) -> str:
+    codec = codec_of(charset)
+    if codec is None:
+        raise ValueError(charset)
+    return octets.decode(codec, "replace")

@@ -98,7 +98,7 @@ complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l client-tls-se
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l client-tls-certificate -xka "(__fish_complete_path (commandline -ct))" -d 'The client'"'"'s key and certificate chain in PEM, for servers that ask for it, as one file, or as the key and the chain'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l tls-config -x -d 'The versions of TLS, with clients and with servers'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l aliases -x -d 'The people who get the mail for names of this host, such as root'
-complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l domain -x -d 'The name of this host in greetings, EHLO and Received lines'
+complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l domain -x -d 'The name of this host in greetings, EHLO and Received lines, and for filters'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l bounces -xka "yes no" -d 'Send a notice to the sender of each message that fails'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l bounces-per-hour -x -d 'The maximum number of notices to one address within an hour'
 complete -c emailrelay-doctor -n _shtab_emailrelay_doctor_using -l postmaster -x -d 'The addresses that get a copy of notices that fail themselves, and the notices to senders that only this host knows'

@@ -51,7 +51,7 @@ function _shtab_emailrelay_filter_test_using
 end
 
 set -g _shtab_emailrelay_filter_test_commands
-set -g _shtab_emailrelay_filter_test_opts_with_value --config --from --message --timeout --to --to-local -c
+set -g _shtab_emailrelay_filter_test_opts_with_value --client-address --config --from --helo --message --timeout --to --to-local --user -c
 
 complete -c emailrelay-filter-test -e
 complete -c emailrelay-filter-test -f
@@ -59,9 +59,12 @@ complete -c emailrelay-filter-test -f
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l client -d 'Run them as client filters, whose exit codes have other meanings'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l message -xka "(__fish_complete_path (commandline -ct))" -d 'The message; - for standard input'
-complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l from -x -d 'The sender'
+complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l from -x -d 'The sender; empty for that of notices'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l to -x -d 'A recipient'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l to-local -x -d 'A recipient that is a mailbox of this host, as an address verifier says'
+complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l client-address -x -d 'The address of the client, for filters such as milters'
+complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l helo -x -d 'The client'"'"'s name in EHLO'
+complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l user -x -d 'The name of the client'"'"'s login'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -l timeout -x -d 'The time limit of each program'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-filter-test -n _shtab_emailrelay_filter_test_using -s V -l version -d 'Show the version and exit'

@@ -51,7 +51,7 @@ function _shtab_emailrelay_filterd_using
 end
 
 set -g _shtab_emailrelay_filterd_commands
-set -g _shtab_emailrelay_filterd_opts_with_value --check-config --config --debug --filter --filter-jobs --filter-timeout --history-days --history-size --log-format --log-mail-addresses --max-age --retry-factor --retry-first --retry-longest --runtime-dir --spool-dir --store --verbose --workers -c
+set -g _shtab_emailrelay_filterd_opts_with_value --check-config --config --debug --domain --filter --filter-jobs --filter-timeout --history-days --history-size --log-format --log-mail-addresses --max-age --retry-factor --retry-first --retry-longest --runtime-dir --spool-dir --store --verbose --workers -c
 
 complete -c emailrelay-filterd -e
 complete -c emailrelay-filterd -f
@@ -67,6 +67,7 @@ complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l retry-facto
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l retry-longest -x -d 'The longest pause'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l max-age -x -d 'The age after which a message fails at its next refusal, instead of another attempt (5 days)'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l filter-jobs -x -d 'The maximum number of messages in filters at the same time, in each worker'
+complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l domain -x -d 'The name of this host in greetings, EHLO and Received lines, and for filters'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, besides the current day'
 complete -c emailrelay-filterd -n _shtab_emailrelay_filterd_using -l history-size -x -d 'The maximum size of these records'

@@ -87,7 +87,7 @@ complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l server-sm
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l filter -xka "(__fish_complete_path (commandline -ct))" -d 'The filters of all incoming mail, in order'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l filter-timeout -x -d 'The time limit for one filter'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l aliases -x -d 'The people who get the mail for names of this host, such as root'
-complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l domain -x -d 'The name of this host in greetings, EHLO and Received lines'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l domain -x -d 'The name of this host in greetings, EHLO and Received lines, and for filters'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l anonymous -x -d 'The information to withhold'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l spool-sync -xka "files log" -d 'The data on stable storage before a message is acknowledged'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l store-fallback -x -d 'The spool of this host, spool///DIR, that takes new mail while the database of store is unavailable'

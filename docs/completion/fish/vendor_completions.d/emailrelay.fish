@@ -79,7 +79,7 @@ complete -c emailrelay -n _shtab_emailrelay_using -s c -l client-smtp-config -x 
 complete -c emailrelay -n _shtab_emailrelay_using -s p -l port -x -d 'The TCP port to listen on'
 complete -c emailrelay -n _shtab_emailrelay_using -s I -l interface -x -d 'The addresses to listen on'
 complete -c emailrelay -n _shtab_emailrelay_using -s r -l remote-clients -d 'Serve clients on other hosts too, not only on this machine'
-complete -c emailrelay -n _shtab_emailrelay_using -s D -l domain -x -d 'The name of this host in greetings, EHLO and Received lines'
+complete -c emailrelay -n _shtab_emailrelay_using -s D -l domain -x -d 'The name of this host in greetings, EHLO and Received lines, and for filters'
 complete -c emailrelay -n _shtab_emailrelay_using -s z -l filter -xka "(__fish_complete_path (commandline -ct))" -d 'The filters of all incoming mail, in order'
 complete -c emailrelay -n _shtab_emailrelay_using -s W -l filter-timeout -x -d 'The time limit for one filter'
 complete -c emailrelay -n _shtab_emailrelay_using -l address-verifier -xka "(__fish_complete_path (commandline -ct))" -d 'The program that checks recipients'

@@ -1,19 +1,15 @@
 """The text of a MIME part, decoded within bounds, with visible signs for invisible characters."""
 
 import binascii
-import codecs
 from typing import NamedTuple
 
+from emailrelay.charsets import codec_of
 from emailrelay.printable import printable
 from emailrelay_console.mail.mime_parts import ShownPart
 
 MOST_CHARACTERS = 100_000
 MOST_LINES = 5_000
 _TAB = 8
-_SLOW_OR_ODD = frozenset(
-    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "mbcs", "oem"}
-)
-"""Codecs of Python that are not character sets of mail; some take the square of the time."""
 _PLAIN = "utf-8"
 
 
@@ -40,7 +36,7 @@ def decoded(part: ShownPart, most: int) -> PartText:
     # An octet takes four characters of base64 or three of quoted-printable; a character, four
     # octets at most.
     octets = _octets(part, most * 16)
-    text = octets.decode(_codec(part.charset), "replace")
+    text = octets.decode(codec_of(part.charset or _PLAIN) or _PLAIN, "replace")
     return PartText(text[:most], len(text) <= most and len(part.octets) <= most * 16)
 
 
@@ -56,12 +52,3 @@ def _octets(part: ShownPart, most: int) -> bytes:
             return binascii.a2b_qp(encoded)
         case _:
             return encoded
-
-
-def _codec(charset: str) -> str:
-    try:
-        found = codecs.lookup(charset or _PLAIN)
-        b"a".decode(found.name, "replace")  # refuses codecs that are not about text
-    except (LookupError, ValueError):
-        return _PLAIN
-    return _PLAIN if found.name.replace("-", "_") in _SLOW_OR_ODD else found.name

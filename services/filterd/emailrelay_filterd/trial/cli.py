@@ -2,9 +2,11 @@
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.config import FilterdSettings
 from emailrelay.config.filtering import FilterTableOptions
 from emailrelay.config.flags import CommandLine
@@ -12,7 +14,7 @@ from emailrelay.config.reading import collect
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits
-from emailrelay.filters.shipped.parameters import NO_TABLES, FilterTables
+from emailrelay.filters.shipped.parameters import NO_TABLES
 from emailrelay.filters.spec import KINDS, check_side, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
@@ -20,7 +22,7 @@ from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.common_options import CONFIG
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.run_command import CommandLineError
-from emailrelay_filterd.trial import trial
+from emailrelay_filterd.trial import trial, words
 from emailrelay_filterd.trial.render import lines
 
 PROGRAM = "emailrelay-filter-test"
@@ -40,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         asked = parser().parse(argv)
-        filters = parse_chain(asked.filters, _tables(asked.config))
+        settings = _settings(asked.config)
+        filters = parse_chain(asked.filters, settings.filter_tables if settings else NO_TABLES)
         side = Side.CLIENT if asked.client else Side.SERVER
         check_side(filters, side)
     except CommandLineError as error:
@@ -55,23 +58,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         wrong = f"{asked.message}: cannot be read: {error.strerror}"
         return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
-    named = asked.remote + asked.local
-    envelope = Envelope(
-        sender=Address(asked.sender),
-        to_local=tuple(map(Address, asked.local)),
-        to_remote=tuple(map(Address, asked.remote if named else ["you@example.net"])),
-        client="127.0.0.1",
+    found = trial.run(
+        *(filters, side, content, _envelope(asked), ProgramLimits(timeout=asked.timeout)),
+        domain=settings.domain if settings else None,
     )
-    found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
     sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
     return os.EX_OK if isinstance(found.spoken.verdict, Accept) and not broken else 1
 
 
-def _tables(config: str | None) -> FilterTables:
-    """Return the tables of the settings file, which specs such as ``pipe:NAME`` refer to.
+def _envelope(asked: Namespace) -> Envelope:
+    named = asked.remote or asked.local
+    arrival = None
+    if asked.client_address or asked.helo or asked.user:
+        arrival = ArrivalFacts(helo=asked.helo, mechanism="PLAIN" if asked.user else "")
+    return Envelope(
+        sender=asked.sender,
+        to_local=tuple(asked.local),
+        to_remote=tuple(asked.remote) if named else (Address("you@example.net"),),
+        authentication=asked.user,
+        client=asked.client_address or "127.0.0.1",
+        arrival=arrival,
+    )
+
+
+def _settings(config: str | None) -> FilterdSettings | None:
+    """Return the settings of the file, with the tables for specs such as ``pipe:NAME``.
+
+    None: it cannot be read, and none was asked for.
 
     Raises:
-        ConfigError: they are wrong, or the file cannot be read.
+        ConfigError: the tables are wrong, or the file cannot be read.
 
     """
     options = frozenset(FilterTableOptions.model_fields)
@@ -79,7 +95,7 @@ def _tables(config: str | None) -> FilterTables:
     # Without permission to read the usual file, filters without tables can be tried all the same.
     if got.wrong & options or (config is not None and not got.file.path):
         raise ConfigError(got.problems)
-    return NO_TABLES if got.rest is None else got.rest.filter_tables
+    return got.rest
 
 
 def _message(path: str | None) -> bytes:
@@ -129,13 +145,15 @@ def parser() -> CommandLineParser:
     parser.add_argument(
         "--from",
         dest="sender",
+        type=words.sender,
         metavar="ADDRESS",
-        default="me@example.org",
-        help="The sender. [me@example.org]",
+        default=Address("me@example.org"),
+        help="The sender; empty for that of notices. [me@example.org]",
     )
     parser.add_argument(
         "--to",
         dest="remote",
+        type=words.recipient,
         metavar="ADDRESS",
         action="append",
         default=[],
@@ -144,15 +162,32 @@ def parser() -> CommandLineParser:
     parser.add_argument(
         "--to-local",
         dest="local",
+        type=words.recipient,
         metavar="ADDRESS",
         action="append",
         default=[],
         help="A recipient that is a mailbox of this host, as an address verifier says. Repeatable.",
     )
     parser.add_argument(
+        "--client-address",
+        type=words.client,
+        metavar="IP",
+        help="The address of the client, for filters such as milters. [a program of this host]",
+    )
+    parser.add_argument(
+        "--helo", type=words.name, metavar="NAME", default="", help="The client's name in EHLO."
+    )
+    parser.add_argument(
+        "--user",
+        type=words.name,
+        metavar="NAME",
+        default="",
+        help="The name of the client's login.",
+    )
+    parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=float,
+        type=words.seconds,
         default=60.0,
         help="The time limit of each program. [60]",
     )

@@ -48,9 +48,18 @@ class Trial:
 
 
 def run(
-    filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: ProgramLimits
+    filters: Sequence[Filter],
+    side: Side,
+    content: bytes,
+    envelope: Envelope,
+    limits: ProgramLimits,
+    *,
+    domain: str | None,
 ) -> Trial:
-    """Run a chain on a message in a temporary directory, which is removed afterwards."""
+    """Run a chain on a message in a temporary directory, which is removed afterwards.
+
+    ``domain`` is the setting of that name.
+    """
     message = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
     with tempfile.TemporaryDirectory(prefix="emailrelay-filter-test-") as name:
         directory = Path(name)
@@ -59,7 +68,7 @@ def run(
         before = _LINE_END.sub(b"\r\n", content), envelope_format.write(envelope)
         copy.content.write_bytes(before[0])
         copy.envelope.write_bytes(before[1])
-        spoken, seconds = asyncio.run(_run(filters, side, copy, message, limits))
+        spoken, seconds = asyncio.run(_run(filters, side, copy, message, limits, domain=domain))
         others = {path.name for path in directory.iterdir()}
         return Trial(
             spoken=spoken,
@@ -72,9 +81,15 @@ def run(
 
 
 async def _run(
-    filters: Sequence[Filter], side: Side, copy: WorkCopy, message: QueueId, limits: ProgramLimits
+    filters: Sequence[Filter],
+    side: Side,
+    copy: WorkCopy,
+    message: QueueId,
+    limits: ProgramLimits,
+    *,
+    domain: str | None,
 ) -> tuple[Spoken, float]:
-    async with Programs(limits, debug=True) as programs:
+    async with Programs(limits, domain=domain, debug=True) as programs:
         chain = Chain(filters=filters, side=side, programs=programs)
         began = time.monotonic()
         spoken = await chain.run(copy, message=message)

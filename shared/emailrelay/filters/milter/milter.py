@@ -1,9 +1,7 @@
 """Runs a milter on a work copy: the message goes to it, its changes and verdict come back."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -96,7 +94,7 @@ class _Mail:
         content.seek(0)
         self.header = _header(content, about.id)
         self.new_body = NewBody(copy, 2 * self.size + _ROOM)
-        self._facts = MailFacts(about, envelope, self.size, _host())
+        self._facts = MailFacts(about, envelope, self.size, about.host)
         self.leading_space = False
 
     def __enter__(self) -> Self:
@@ -282,8 +280,3 @@ def _header(content: BinaryIO, message: QueueId) -> MilterHeader:
     if found.body_at == len(beginning) and len(beginning) >= _LONGEST_HEADER:
         raise MilterError(f"the header is longer than {_LONGEST_HEADER} octets")
     return found
-
-
-@lru_cache(maxsize=1)
-def _host() -> str:
-    return socket.gethostname()

@@ -6,6 +6,7 @@ import html
 import re
 from typing import NamedTuple
 
+from emailrelay.charsets import codec_of
 from emailrelay.filters.shipped.header_block import name_of
 from emailrelay.filters.shipped.mime_scan import MimePart
 
@@ -42,11 +43,11 @@ def appended(part: MimePart, last: bytes, footer: Footer) -> bytes | None:
     None: the part must be decoded for that.
     """
     encoding, charset = part.value(b"content-transfer-encoding"), charset_of(part)
-    if part.type.kind != "text/plain" or not _ascii_inside(charset):
+    if part.type.kind != "text/plain" or charset is None or not _ascii_inside(charset):
         return None
     try:
         text = _lines(footer.text).encode(charset)
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         return None
     if encoding == "quoted-printable":
         if last.rstrip(b" \t\r\n").endswith(b"="):
@@ -62,6 +63,8 @@ def appended(part: MimePart, last: bytes, footer: Footer) -> bytes | None:
 def rewritten(part: MimePart, body: bytes, footer: Footer) -> PartEdit | None:
     """Return a part with the footer in it, decoded and encoded again; None: that is impossible."""
     encoding, charset = part.value(b"content-transfer-encoding"), charset_of(part)
+    if charset is None:
+        return None
     try:
         text = _decoded(body, encoding)
     except (binascii.Error, ValueError):
@@ -73,9 +76,9 @@ def rewritten(part: MimePart, body: bytes, footer: Footer) -> PartEdit | None:
     return _plain(part, text, encoding, charset, footer)
 
 
-def charset_of(part: MimePart) -> str:
-    """Return the name of the charset of a part, as Python knows it if at all."""
-    return part.type.parameters.get("charset", "us-ascii").strip() or "us-ascii"
+def charset_of(part: MimePart) -> str | None:
+    """Return Python's name of the charset of a part; None: it is unknown."""
+    return codec_of(part.type.parameters.get("charset", "").strip() or "us-ascii")
 
 
 def _html(text: bytes, encoding: str, charset: str, footer: Footer) -> PartEdit | None:
@@ -96,14 +99,14 @@ def _plain(
 ) -> PartEdit | None:
     try:
         words = _lines(footer.text).encode(charset) if _ascii_inside(charset) else None
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         words = None
     if words is not None and (encoding in {"base64", "quoted-printable"}):
         end = b"" if not text or text.endswith(b"\n") else b"\r\n"
         return PartEdit(None, _encoded(text + end + words + b"\r\n", encoding))
     try:
         whole = text.decode(charset)
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         return None
     whole += "" if not whole or whole.endswith("\n") else "\r\n"
     whole += _lines(footer.text) + "\r\n"
@@ -155,5 +158,5 @@ def _ascii_inside(charset: str) -> bool:
     """Tell whether texts in a charset can have ASCII octets added."""
     try:
         return _PROBE.encode(charset) == _PROBE.encode("ascii")
-    except (LookupError, UnicodeError, ValueError):
+    except UnicodeError:
         return False

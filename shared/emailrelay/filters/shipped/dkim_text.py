@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from emailrelay.filters.shipped.address_spans import address_spans
+from emailrelay.filters.shipped.domain_name import ascii_domain
 from emailrelay.filters.shipped.header_block import body_of, name_of
 
 SIGNATURE = b"dkim-signature"
@@ -132,10 +133,12 @@ def author_domain(fields: Sequence[bytes]) -> str | None:
     if len(found) != 1 or len(found[0]) > _LONGEST_FROM:
         return None
     text = body_of(found[0])
-    domains = {text[span.start : span.end].rpartition(b"@")[2] for span in address_spans(text)}
-    if len(domains) != 1:
-        return None
+    found_domains = (
+        text[span.start : span.end].rpartition(b"@")[2] for span in address_spans(text)
+    )
     try:
-        return domains.pop().decode().encode("idna").decode().lower() or None
+        domains = {ascii_domain(domain.decode()) for domain in found_domains}
     except UnicodeError:
         return None
+    domain = domains.pop() if len(domains) == 1 else ""
+    return domain if domain and domain.isascii() else None

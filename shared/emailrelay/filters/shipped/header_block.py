@@ -72,21 +72,22 @@ def body_of(field: bytes) -> bytes:
 def write_message(
     write: Callable[[bytes], object], fields: Iterable[bytes], file: BinaryIO, end: int
 ) -> None:
-    """Write fields, and the rest of a content from ``end`` on.
+    """Write fields, and the rest of a content from ``end`` on, as ``message_pieces`` yields it."""
+    for piece in message_pieces(fields, file, end):
+        write(piece)
+
+
+def message_pieces(fields: Iterable[bytes], file: BinaryIO, end: int) -> Iterator[bytes]:
+    """Yield fields, and the rest of a content from ``end`` on.
 
     A body without an empty line in front gets one, so that none of it looks like a field.
     """
     for field in fields:
-        write(field if field.endswith(b"\n") else field + b"\r\n")
+        yield field if field.endswith(b"\n") else field + b"\r\n"
     file.seek(end)
     start = file.read(2)
     if start and not start.startswith((b"\r\n", b"\n")):
-        write(b"\r\n")
-    write(start)
-    for chunk in _chunks(file):
-        write(chunk)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
+        yield b"\r\n"
+    yield start
     while chunk := file.read(_CHUNK):
         yield chunk

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from emailrelay.errors import RelayError
-from emailrelay.filters.copy import FilterCopy
+from emailrelay.filters.copy import FilterCopy, FilteredMail
 from emailrelay.filters.result import read_envelope
 from emailrelay.filters.shipped.envelope_edit import write_envelope
 from emailrelay.filters.shipped.header_block import ContentRefused
@@ -39,7 +39,7 @@ class MxUnknown(RelayError):
     """The servers of the domain cannot be found now."""
 
 
-async def route(one: MxFilter, copy: FilterCopy) -> None:
+async def route(one: MxFilter, copy: FilterCopy, mail: FilteredMail) -> None:
     """Write the servers of the recipients' domain into the envelope, unless it names one.
 
     Raises:
@@ -55,7 +55,7 @@ async def route(one: MxFilter, copy: FilterCopy) -> None:
     domain = target_domain(envelope)
     if domain is None:
         raise MxUnknown("the recipients have several domains: use the filter split: before mx:")
-    found = await _servers(one, domain)
+    found = await _servers(one, domain, mail.host)
     new = envelope._replace(forward_to_address=",".join(found))
     await asyncio.to_thread(write_envelope, copy, new)
 
@@ -67,7 +67,7 @@ def missing_library() -> str:
     return ""
 
 
-async def _servers(one: MxFilter, domain: str) -> tuple[str, ...]:
+async def _servers(one: MxFilter, domain: str, host: str) -> tuple[str, ...]:
     if problem := missing_library():
         raise MxUnknown(problem)
     if not is_host(domain):
@@ -75,8 +75,10 @@ async def _servers(one: MxFilter, domain: str) -> tuple[str, ...]:
     records = await _records(one, domain)
     if [record.host for record in records] == [""]:
         raise ContentRefused(_NO_MAIL, f"{domain}: takes no mail (RFC 7505)")
+    # The full name may be looked up in the DNS.
+    own = {host, socket.gethostname(), await asyncio.to_thread(socket.getfqdn)}
     try:
-        return servers(records, socket.gethostname(), random.random)
+        return servers(records, own, random.random)
     except LoopsBack as error:
         raise ContentRefused(_LOOPS, f"{domain}: this host is its best server") from error
     except NoServers as error:

@@ -1,12 +1,13 @@
 """The servers of a domain, from its MX records, as plain rules (RFC 5321 section 5.1)."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from emailrelay.address_pattern import split
 from emailrelay.aliases import LOCALHOST
 from emailrelay.envelope import Envelope
+from emailrelay.filters.shipped.domain_name import ascii_domain
 
 MOST_SERVERS = 5
 PORT = 25
@@ -31,10 +32,10 @@ class NoServers(Exception):
 
 
 def target_domain(envelope: Envelope) -> str | None:
-    """Return the domain to look up; None: the recipients have several."""
+    """Return the domain to look up, as the DNS has it; None: the recipients have several."""
     if envelope.forward_to:
-        return envelope.forward_to.lower()
-    domains = {split(address)[1].lower() for address in envelope.to_remote}
+        return ascii_domain(envelope.forward_to)
+    domains = {ascii_domain(split(address)[1]) for address in envelope.to_remote}
     return domains.pop() if len(domains) == 1 else None
 
 
@@ -43,11 +44,13 @@ def is_host(name: str) -> bool:
     return _HOST.fullmatch(name) is not None and name.lower() not in LOCALHOST
 
 
-def servers(records: Iterable[MxRecord], own: str, chance: Callable[[], float]) -> tuple[str, ...]:
+def servers(
+    records: Iterable[MxRecord], own: Collection[str], chance: Callable[[], float]
+) -> tuple[str, ...]:
     """Return the servers of a domain with their ports, the best one first.
 
-    Those of equal preference are in random order. If ``own`` is this host's name among them, it and
-    all that are not better are left out.
+    Those of equal preference are in random order. If this host is among them, by one of its names
+    in ``own``, it and all that are not better are left out.
 
     Raises:
         LoopsBack: this host is the best one.
@@ -55,7 +58,8 @@ def servers(records: Iterable[MxRecord], own: str, chance: Callable[[], float]) 
 
     """
     fit = [record for record in records if is_host(record.host)]
-    mine = [record.preference for record in fit if record.host.lower() == own.lower()]
+    names = {name.lower() for name in own}
+    mine = [record.preference for record in fit if record.host.lower() in names]
     better = [record for record in fit if not mine or record.preference < min(mine)]
     if fit and not better:
         raise LoopsBack

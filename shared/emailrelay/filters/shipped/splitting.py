@@ -15,6 +15,7 @@ from emailrelay.address_pattern import split
 from emailrelay.envelope import Address, Envelope
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.result import opened, read_envelope
+from emailrelay.filters.shipped.domain_name import ascii_domain
 from emailrelay.filters.shipped.envelope_edit import write_envelope
 from emailrelay.filters.shipped.header_block import ContentRefused
 from emailrelay.reply import Reply
@@ -28,14 +29,19 @@ def by_domain(envelope: Envelope) -> list[Envelope]:
     """Return an envelope for each domain, in the order of the recipients; local ones are first."""
     groups = dict[str, list[Address]]()
     for address in envelope.to_remote:
-        groups.setdefault(split(address)[1].lower(), []).append(address)
+        groups.setdefault(ascii_domain(split(address)[1]), []).append(address)
     found = [
-        envelope._replace(to_local=(), to_remote=tuple(addresses), forward_to=domain)
-        for domain, addresses in groups.items()
+        envelope._replace(to_local=(), to_remote=tuple(addresses), forward_to=_domain(addresses[0]))
+        for addresses in groups.values()
     ]
     if not found:
         return [envelope]
     return [found[0]._replace(to_local=envelope.to_local), *found[1:]]
+
+
+def _domain(address: Address) -> str:
+    """Return the domain of an address as routes compare it."""
+    return split(address)[1].lower().removesuffix(".")
 
 
 def divide(copy: FilterCopy) -> None:
