@@ -75,6 +75,17 @@ async def test_milter_gets_the_macros_that_it_lists_and_no_others(desk: Desk) ->
     assert macros[b"M"].split(b"\0")[::2] == [b"j", b"{auth_type}", b""]
 
 
+async def test_macros_of_steps_that_it_does_not_want_come_too(desk: Desk) -> None:
+    script = ScriptedMilter(steps=0x1 | 0x2 | 0x4 | 0x8)
+    async with serving(script) as place:
+        for _ in range(2):
+            assert await desk.run(f"milter:{place}") == Accept()
+    assert script.steps_heard == "OTLLNBE" + "ATLLNBE"
+    stages = [data[:1] for data in script.told(b"D")]
+    assert b"".join(stages) == b"CHMRRTNE" + b"MRRTNE"
+    assert any(b"{auth_authen}\0alice\0" in data for data in script.told(b"D"))
+
+
 @pytest.mark.parametrize(
     ("steps", "heard"),
     [

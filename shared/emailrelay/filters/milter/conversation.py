@@ -182,14 +182,14 @@ class _Conversation:
         """Take a step if the milter wants it; None: the dialogue goes on.
 
         The packet goes out with those of the next steps, and the answers come together: each turn
-        of the dialogue costs more than all packets of a small message.
+        of the dialogue costs more than all packets of a small message. A milter gets the macros of
+        a step that it does not want, too, as from Postfix: it may ask for them at a later one.
         """
-        if not self._terms.wants(command):
-            return None
         self._unsent += self._mail.macros(command, recipient, self._terms)
-        self._unsent += data
-        if self._terms.answers(command):
-            self._unanswered.append((command, recipient))
+        if self._terms.wants(command):
+            self._unsent += data
+            if self._terms.answers(command):
+                self._unanswered.append((command, recipient))
         more = len(self._unsent) < packets.CHUNK and self._connection.answers_together
         return None if more else await self._answers()
 
