@@ -109,6 +109,16 @@ async def test_steps_that_it_does_not_want_or_not_answer(
     assert script.steps_heard == heard
 
 
+@pytest.mark.parametrize("version", [2, 3, 4, 6])
+async def test_milter_of_an_old_version_gets_no_data_command(desk: Desk, version: int) -> None:
+    script = ScriptedMilter(version=version)
+    if version < 4:
+        script.answers[b"T"] = None  # it closes the connection at an unknown command
+    assert await desk.ask(script) == Accept()
+    assert script.steps_heard == ("OCHMRRLLNBE" if version < 4 else "OCHMRRTLLNBE")
+    assert any(data.startswith(b"T") for data in script.told(b"D")) is (version >= 4)
+
+
 async def test_values_keep_the_blank_if_the_milter_wants_it(desk: Desk) -> None:
     script = ScriptedMilter(steps=0x100000)
     await desk.ask(script)

@@ -185,6 +185,8 @@ class _Conversation:
         of the dialogue costs more than all packets of a small message. A milter gets the macros of
         a step that it does not want, too, as from Postfix: it may ask for them at a later one.
         """
+        if not self._terms.knows(command):
+            return None
         self._unsent += self._mail.macros(command, recipient, self._terms)
         if self._terms.wants(command):
             self._unsent += data
