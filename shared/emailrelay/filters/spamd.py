@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
-_STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
+_STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]{1,9}) +(.*?)\r?\n")
 _SPAM = re.compile(
-    r"(true|yes|false|no) *; *(-?[0-9]+(?:\.[0-9]*)?) */ *(-?[0-9]+(?:\.[0-9]*)?)", re.IGNORECASE
+    r"(true|yes|false|no) *; *(-?[0-9]{1,9}(?:\.[0-9]{0,9})?) */ *(-?[0-9]{1,9}(?:\.[0-9]{0,9})?)",
+    re.IGNORECASE,
 )
 _MOST_HEADERS = 50
+_MOST_DIGITS = 18
 _CHUNK = 64 * 1024
 
 
@@ -104,8 +106,8 @@ async def _headers(reader: asyncio.StreamReader) -> Mapping[str, str]:
 
 def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "0")
-    if not (text.isascii() and text.isdecimal()):
-        raise NoJudgement(f"its Content-length is {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise NoJudgement(f"its Content-length is {text[:80]!r}")
     return int(text)
 
 

@@ -173,6 +173,8 @@ def _unquoted(spec: str) -> str:
 
 
 def _parse(spec: str, tables: FilterTables) -> Filter:
+    if "\0" in spec:
+        raise ConfigError([f"filter {spec!r}: must not contain NUL"])
     kind, colon, rest = spec.partition(":")
     match kind if colon else "":
         case "exit":
@@ -221,7 +223,19 @@ def _place(spec: str, text: str) -> ServerAddress:
         raise ConfigError([f"filter {spec}: {error}"]) from error
     if isinstance(address, HostPort) and not address.port.isdigit():
         raise ConfigError([f"filter {spec}: write the number of the port"])
+    if isinstance(address, HostPort) and not _can_be_host(address.host):
+        text = f"{address.host!r} is no name of a host: between dots stand 1 to 63 characters"
+        raise ConfigError([f"filter {spec}: {text}"])
     return address
+
+
+def _can_be_host(name: str) -> bool:
+    """Tell whether the resolver can be asked for this name; it raises UnicodeError for others."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _code(spec: str, text: str) -> int:

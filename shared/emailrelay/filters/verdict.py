@@ -82,6 +82,8 @@ class BrokenFilter(_Requests):
 
     reason: str
     reply: Reply = HELD_BACK
+    bug: str = ""
+    """The traceback of an error in this program, for the log, if that was it."""
 
 
 Verdict: TypeAlias = Accept | Reject | Abandon | Skip | BrokenFilter
