@@ -36,6 +36,7 @@ MOST_CHANGES = 10_000
 """The most changes of header and envelope that a milter can ask for."""
 MOST_OCTETS = 4 * 1024 * 1024
 """The most octets of all these changes together."""
+_FEW = 100
 
 MilterVerdict: TypeAlias = Answer | ReplyCode
 """``CONTINUE`` and ``ACCEPT`` let the message go on; all others do not."""
@@ -72,6 +73,11 @@ class MilterChanges:
     refused: dict[Address, MilterVerdict] = field(default_factory=dict[Address, MilterVerdict])
     """The recipients that it refused for good, with its answers."""
     octets: int = 0
+
+    @property
+    def few(self) -> bool:
+        """True if they can be made at once; a thread costs more."""
+        return not self.new_body and len(self.header) + len(self.envelope) <= _FEW
 
 
 @dataclass(frozen=True, slots=True)

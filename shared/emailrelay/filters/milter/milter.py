@@ -12,7 +12,13 @@ from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters import editing
 from emailrelay.filters.copy import FilterCopy, FilteredMail, LateCopy
-from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
+from emailrelay.filters.milter import (
+    conversation,
+    header_fields,
+    new_envelope,
+    new_header,
+    packets,
+)
 from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
 from emailrelay.filters.milter.connections import MilterConnections, MilterSession
@@ -66,14 +72,13 @@ async def run(
         result = await _converse(place, mail, connections, on_progress)
         verdict = _verdict(place, result, side)
         if isinstance(verdict, Accept):
-            kept = new_envelope.without(envelope, result.changes.refused)
-            kept = new_envelope.changed(kept, result.changes.envelope)
+            kept = (
+                _apply(copy, mail, result)
+                if mail.size <= _SMALL and result.changes.few
+                else await asyncio.to_thread(_apply, copy, mail, result)
+            )
             if not kept.recipients:
                 return Abandon(refused=verdict.refused)
-            if mail.size <= _SMALL and not result.changes.new_body:
-                _apply(copy, mail, result, kept)
-            else:
-                await asyncio.to_thread(_apply, copy, mail, result, kept)
     return verdict
 
 
@@ -232,7 +237,17 @@ def _later(reply: Reply, reason: str, side: Side) -> Verdict:
     return rejection(reply, reason, side)
 
 
-def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
+def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult) -> Envelope:
+    """Make the changes in a copy; return the new envelope. Without recipients nothing is made."""
+    changes = result.changes
+    kept = new_envelope.without(mail.envelope, changes.refused)
+    kept = new_envelope.changed(kept, changes.envelope)
+    if kept.recipients:
+        _write(copy, mail, result, kept)
+    return kept
+
+
+def _write(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
     changes = result.changes
     header = _changed_header(mail, result)
     if isinstance(copy, LateCopy) and copy.message is not None and not changes.new_body:
@@ -258,7 +273,7 @@ def _changed_header(mail: _Mail, result: MilterResult) -> bytes | None:
     changes = result.changes
     if not (changes.header or changes.new_body):
         return None
-    fields = header_fields.changed(
+    fields = new_header.changed(
         mail.header.fields, changes.header, leading_space=mail.leading_space
     )
     return header_fields.written(fields)
