@@ -9,6 +9,7 @@ from tests.service.milters.milter_desk import BOB, CONTENT, ENVELOPE, Desk
 
 from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Envelope
+from emailrelay.filters.milter import connection
 from emailrelay.filters.verdict import Accept
 
 
@@ -133,6 +134,23 @@ async def test_body_comes_in_pieces_and_the_rest_can_be_skipped(desk: Desk) -> N
     skipping = ScriptedMilter(answers={b"B": packet(b"s")})
     assert await desk.ask(skipping, desk.copy(content)) == Accept()
     assert skipping.steps_heard == "OCHMRRTLNBE"
+
+
+@pytest.mark.parametrize("step", [b"C", b"H", b"M", b"R", b"T", b"L", b"N"])
+async def test_rest_of_a_step_can_be_skipped(
+    desk: Desk, step: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ScriptedMilter(answers={step: packet(b"s")})
+    assert await desk.ask(script) == Accept()
+    assert script.steps_heard == "OCHMRRTLLNBE"  # what went out together is answered all the same
+    monkeypatch.setattr(connection, "_QUICK", None)
+    script = ScriptedMilter(answers={step: packet(b"s")})
+    async with serving(script) as place:
+        for _ in range(2):
+            assert await desk.run(f"milter:{place}") == Accept()
+    whole = "OCHMRRTLLNBE" + "AMRRTLLNBE"
+    twice = 2 * step.decode()
+    assert script.steps_heard == whole.replace(twice, step.decode())
 
 
 async def test_last_line_of_a_body_has_an_end(desk: Desk) -> None:

@@ -125,8 +125,8 @@ class _Conversation:
         self._changes = MilterChanges()
         self._unsent = bytearray()
         self._unanswered = deque[tuple[Command, Address | None]]()
-        self._skipped = False
-        """True if no more of the body is wanted."""
+        self._skipped = set[Command]()
+        """The steps of which no more are wanted."""
 
     async def run(self) -> MilterResult:
         ended = await self._envelope() or await self._content()
@@ -170,7 +170,7 @@ class _Conversation:
             data = packets.packet(Command.BODY, piece)
             if (ended := await self._step(Command.BODY, data)) is not None:
                 return ended
-            if self._skipped:
+            if Command.BODY in self._skipped:
                 break
         return None
 
@@ -191,7 +191,7 @@ class _Conversation:
         of the dialogue costs more than all packets of a small message. A milter gets the macros of
         a step that it does not want, too, as from Postfix: it may ask for them at a later one.
         """
-        if not self._terms.knows(command):
+        if command in self._skipped or not self._terms.knows(command):
             return None
         self._unsent += self._mail.macros(command, recipient, self._terms)
         if self._terms.wants(command):
@@ -212,9 +212,7 @@ class _Conversation:
             if isinstance(answer, Modification):
                 raise MilterError(f"it asks for a change too early, at {command.name}")
             if answer is Answer.SKIP:
-                if command is not Command.BODY:
-                    raise MilterError(f"it skips the body at {command.name}")
-                self._skipped = True
+                self._skipped.add(command)
             elif recipient is not None and _refuses(answer):
                 self._changes.refused[recipient] = answer
             elif answer is not Answer.CONTINUE:

@@ -57,7 +57,7 @@ class Answer(bytes, Enum):
     DISCARD = b"d"
     LATER = b"t"
     SKIP = b"s"
-    """No more of the body is wanted."""
+    """No more steps of this kind are wanted for the message."""
     PROGRESS = b"p"
     """The milter still works, and asks for more time."""
     SHUT_DOWN = b"4"
