@@ -11,7 +11,7 @@ from tests.service.milters.milter_desk import CONTENT, Desk
 
 from emailrelay.filters.milter import conversation, milter
 from emailrelay.filters.program import ProgramLimits
-from emailrelay.filters.verdict import Accept, BrokenFilter
+from emailrelay.filters.verdict import Accept, BrokenFilter, Reject
 from emailrelay.reply import Reply
 
 NEGOTIATION = b"O"
@@ -85,6 +85,16 @@ async def test_message_waits_if_its_milter_misbehaves(desk: Desk, case: str) -> 
     assert reason in verdict.reason
     assert verdict.reply == Reply(452, "4.3.0 cannot process this message now")
     assert copy.content.read_bytes() == CONTENT
+
+
+HEADERS = [70_000 * b"X" + b": v\r\n", (b"X: " + 1000 * b"v" + b"\r\n") * 5000]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+async def test_header_that_no_milter_can_get_is_refused_for_good(desk: Desk, header: bytes) -> None:
+    verdict = await desk.ask(ScriptedMilter(), desk.copy(header + b"\r\nbody\r\n"))
+    assert isinstance(verdict, Reject)
+    assert verdict.reply == Reply(552, "5.3.4 header too long")
 
 
 STEPS = [b"O", b"C", b"H", b"M", b"R", b"T", b"L", b"N", b"B", b"E"]

@@ -26,7 +26,9 @@ from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
 from emailrelay.filters.milter.header_fields import MilterHeader
 from emailrelay.filters.milter.new_body import NewBody
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
+from emailrelay.filters.milter.sent_content import as_sent
 from emailrelay.filters.result import octets_of_envelope, opened, read_envelope
+from emailrelay.filters.shipped.header_block import ContentRefused
 from emailrelay.filters.verdict import (
     Abandon,
     Accept,
@@ -47,6 +49,7 @@ _ROOM = 64 * 1024 * 1024
 """A new body can have twice the octets of the content, and so many more."""
 _REJECTED = Reply(550, "5.7.1 message rejected")
 _REFUSED = Reply(550, "5.7.1 recipient rejected")
+_TOO_LONG = Reply(552, "5.3.4 header too long")
 _LATER = Reply(451, "4.7.1 try again later")
 
 
@@ -65,10 +68,11 @@ async def run(
         OSError: the milter cannot be reached, or the copy cannot be read or written.
         MilterError: it broke the protocol, or closed the connection.
         DamagedMessage: the copy is no message.
+        ContentRefused: a milter cannot get its header.
 
     """
     envelope, file = _read(copy)
-    with file as content, _Mail(content, envelope, about, copy) as mail:
+    with file, await _mail_in(file, envelope, about, copy) as mail:
         result = await _converse(place, mail, connections, on_progress)
         verdict = _verdict(place, result, side)
         if isinstance(verdict, Accept):
@@ -89,8 +93,29 @@ def _read(copy: FilterCopy) -> tuple[Envelope, BinaryIO]:
     return read_envelope(copy.envelope), opened(copy.content, "content")
 
 
+async def _mail_in(
+    file: BinaryIO, envelope: Envelope, about: FilteredMail, copy: FilterCopy
+) -> "_Mail":
+    """Read a message, in a thread if it is large: a header can have a million fields."""
+    if file.seek(0, 2) <= _SMALL:
+        return _mail(file, None, envelope, about, copy)
+    return await asyncio.to_thread(_mail, file, copy.content.parent, envelope, about, copy)
+
+
+def _mail(
+    file: BinaryIO, folder: Path | None, envelope: Envelope, about: FilteredMail, copy: FilterCopy
+) -> "_Mail":
+    file.seek(0)
+    content = as_sent(file, folder)
+    try:
+        return _Mail(content, envelope, about, copy)
+    except BaseException:
+        content.close()
+        raise
+
+
 class _Mail:
-    """The message, read as a milter gets it."""
+    """The message, read as a milter gets it; it closes ``content`` at its end."""
 
     def __init__(
         self, content: BinaryIO, envelope: Envelope, about: FilteredMail, copy: FilterCopy
@@ -109,6 +134,7 @@ class _Mail:
 
     def __exit__(self, *_: object) -> None:
         self.new_body.drop()
+        self.content.close()
 
     def client(self) -> bytes:
         """Return the facts about the client."""
@@ -295,7 +321,9 @@ def _header(content: BinaryIO, message: QueueId) -> MilterHeader:
             break
     found = header_fields.split(beginning, f" id {message};".encode())
     if found.body_at == len(beginning) and len(beginning) >= _LONGEST_HEADER:
-        raise MilterError(f"the header is longer than {_LONGEST_HEADER} octets")
+        raise ContentRefused(_TOO_LONG, f"the header has more than {_LONGEST_HEADER} octets")
+    if any(len(each.name) > packets.LONGEST_NAME for each in found.fields):
+        raise ContentRefused(_TOO_LONG, "the name of a header field does not fit into a packet")
     return found
 
 

@@ -8,7 +8,8 @@ from typing import assert_never
 from emailrelay.filters.milter.header_fields import MilterField
 from emailrelay.filters.milter.packets import AddHeader, ChangeHeader, HeaderChange, InsertHeader
 
-_LINE_END = re.compile(rb"\r?\n")
+_LINE_END = re.compile(rb"\r+\n?|\n")
+"""A bare CR, too: it would be a line end when the message is sent, and begin a field."""
 _UNFOLDED = re.compile(rb"\r\n(?![ \t])")
 _BLOCK = 512
 _HIDDEN = b""

@@ -18,6 +18,8 @@ from emailrelay.reply import Reply
 
 CHUNK = 65_535
 """The most octets of a packet that we send, behind its kind: the limit of libmilter."""
+LONGEST_NAME = CHUNK - 2
+"""The most octets of a field's name, which has a NUL behind it, as its value has."""
 LONGEST = 1024 * 1024
 """The most octets of a packet that we accept. libmilter itself sends 65,536 at most."""
 
@@ -167,10 +169,10 @@ def _ended(values: Sequence[bytes]) -> bytes:
 
 
 def header(name: bytes, value: bytes) -> bytes:
-    """Return the packet of a header field; a value that is too long for one is cut off."""
+    """Return the packet of a field; a value that is too long is cut off, and no name may be."""
     if b"\0" in value:
         value = value.replace(b"\0", b"")
-    return packet(Command.HEADER, b"%b\0%b\0" % (name, value[: CHUNK - len(name) - 2]))
+    return packet(Command.HEADER, b"%b\0%b\0" % (name, value[: LONGEST_NAME - len(name)]))
 
 
 def taken(buffer: bytearray) -> tuple[bytes, bytes] | None:
