@@ -157,9 +157,14 @@ def _with_refused(copy: FilterCopy, spoken: Spoken) -> Spoken:
     """Put the recipients that filters refused back into the envelope; raise nothing."""
     try:
         envelope = read_envelope(copy.envelope)
-        refused = tuple(one.address for one in spoken.verdict.refused)
-        back = tuple(who for who in refused if who not in envelope.recipients)
-        write_envelope(copy, envelope._replace(to_remote=(*envelope.to_remote, *back)))
+        there = frozenset(envelope.recipients)
+        back = [one for one in spoken.verdict.refused if one.address not in there]
+        local = (one.address for one in back if one.local)
+        remote = (one.address for one in back if not one.local)
+        whole = envelope._replace(
+            to_local=(*envelope.to_local, *local), to_remote=(*envelope.to_remote, *remote)
+        )
+        write_envelope(copy, whole)
     except DamagedMessage as error:
         return Spoken(spoilt(error), spoken.filter)
     except OSError as error:

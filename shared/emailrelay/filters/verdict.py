@@ -27,6 +27,8 @@ class RefusedRecipient(NamedTuple):
     reply: Reply
     filter: str
     """The spec of the filter."""
+    local: bool = False
+    """True if it is a mailbox of this host."""
 
 
 class Side(Enum):

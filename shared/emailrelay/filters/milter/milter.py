@@ -74,7 +74,7 @@ async def run(
     envelope, file = _read(copy)
     with file, await _mail_in(file, envelope, about, copy) as mail:
         result = await _converse(place, mail, connections, on_progress)
-        verdict = _verdict(place, result, side)
+        verdict = _verdict(place, result, side, envelope)
         if isinstance(verdict, Accept):
             kept = (
                 _apply(copy, mail, result)
@@ -219,11 +219,11 @@ async def _on(
     return result
 
 
-def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
+def _verdict(place: ServerAddress, result: MilterResult, side: Side, envelope: Envelope) -> Verdict:
     about = f" for <{result.recipient}>" if result.recipient else ""
     match result.verdict:
         case Answer.CONTINUE | Answer.ACCEPT:
-            return _accepted(place, result)
+            return _accepted(place, result, envelope)
         case Answer.REJECT:
             return rejection(_REJECTED, f"the milter rejects{about}", side)
         case Answer.LATER | Answer.SHUT_DOWN:
@@ -233,24 +233,28 @@ def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
         case ReplyCode(reply):
             return _later(reply, f"the milter says {reply}{about}", side)
         case Answer.DISCARD:
-            return Abandon(refused=_refused(place, result))
+            return Abandon(refused=_refused(place, result, envelope))
         case _:
             return BrokenFilter(reason=f"the milter fails{about}")
 
 
-def _accepted(place: ServerAddress, result: MilterResult) -> Accept:
-    quarantine, refused = result.changes.quarantine, _refused(place, result)
+def _accepted(place: ServerAddress, result: MilterResult, envelope: Envelope) -> Accept:
+    quarantine, refused = result.changes.quarantine, _refused(place, result, envelope)
     if quarantine is None:
         return Accept(refused=refused)
     return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"), refused=refused)
 
 
-def _refused(place: ServerAddress, result: MilterResult) -> tuple[RefusedRecipient, ...]:
+def _refused(
+    place: ServerAddress, result: MilterResult, envelope: Envelope
+) -> tuple[RefusedRecipient, ...]:
+    local = frozenset(envelope.to_local)
     return tuple(
         RefusedRecipient(
             address,
             answer.reply if isinstance(answer, ReplyCode) else _REFUSED,
             f"milter:{place}",
+            address in local,
         )
         for address, answer in result.changes.refused.items()
     )

@@ -27,6 +27,9 @@ _LENGTH = struct.Struct("!L")
 _NOT_IN_NAME = re.compile(rb"[\x00- :\x7f]")
 """What ends the name of a header field, and so the header."""
 
+_STATUS = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
+"""An enhanced status code (RFC 3463)."""
+
 
 class MilterError(RelayError):
     """The milter breaks the protocol, or does not speak it."""
@@ -240,12 +243,21 @@ def _reply_code(data: bytes) -> ReplyCode:
         raise ValueError(code)
     # A reply's text is ASCII (RFC 5321 section 4.2).
     words = [_words(line.removeprefix(code)) for line in lines]
+    if (status := _STATUS.match(words[0])) is not None:
+        # Each line has it again (``smfi_setmlreply``), and all become one line.
+        words[1:] = [_without(status[0], line) for line in words[1:]]
     text = " ".join(part for part in words if part).encode("ascii", "replace").decode()
-    return ReplyCode(Reply.of(int(code), text or "rejected"))
+    # libmilter has each % twice, as MTAs format this text.
+    return ReplyCode(Reply.of(int(code), text.replace("%%", "%") or "rejected"))
 
 
 def _words(rest: str) -> str:
     return rest[1:].strip() if rest[:1] in {"-", " ", "\t"} else rest.strip()
+
+
+def _without(status: str, line: str) -> str:
+    first, _, rest = line.partition(" ")
+    return rest if first == status else line
 
 
 def _header(data: bytes) -> tuple[bytes, bytes]:
