@@ -20,6 +20,8 @@ _SPAM = re.compile(
 )
 _MOST_HEADERS = 50
 _MOST_DIGITS = 18
+_ROOM = 64 * 1024 * 1024
+"""A marked message can have twice the octets of the content, and so many more."""
 _CHUNK = 64 * 1024
 
 
@@ -55,11 +57,13 @@ async def process(
 
     Raises:
         OSError: spamd cannot be reached.
-        NoJudgement: spamd gives none, or less than a whole message.
+        NoJudgement: spamd gives none, less than a whole message, or far too much.
 
     """
     async with _request(place, "PROCESS", size, message) as reader:
         length = _length(await _headers(reader))
+        if length > 2 * size + _ROOM:
+            raise NoJudgement(f"its message is too large: {length} octets in place of {size}")
         await _body(reader, length, write)
     if not length:
         raise NoJudgement("it gives no message back")
