@@ -20,6 +20,7 @@ from emailrelay.events.filters import (
     FilterVerdict,
     Passed,
 )
+from emailrelay.events.service import InternalError
 from emailrelay.filters.verdict import (
     HELD_BACK,
     Abandon,
@@ -122,6 +123,14 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
 def filtered(spoken: Spoken, message: QueueId) -> FilterVerdict:
     """Return the event for a verdict of a chain, whatever follows from it."""
     return FilterVerdict(id=message, filter=spoken.filter, verdict=_WORDS[type(spoken.verdict)])
+
+
+def bug_found(spoken: Spoken, message: QueueId) -> InternalError | None:
+    """Return the event for an error in this program that a chain met; None: it met none."""
+    verdict = spoken.verdict
+    if not (isinstance(verdict, BrokenFilter) and verdict.bug):
+        return None
+    return InternalError(doing=f"filtering {message}", reason=verdict.bug)
 
 
 def recipients_refused(spoken: Spoken, run: Run) -> RecipientsRefused | None:

@@ -12,6 +12,8 @@ from tests.service.test_forwarder_awaited import ask
 
 from emailrelay.events.delivery import Deferred, Failed
 from emailrelay.events.filters import FilterRejected, FilterTrouble
+from emailrelay.events.service import InternalError
+from emailrelay.filters import servers
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
@@ -43,6 +45,23 @@ async def filtering(tmp_path: Path) -> AsyncIterator[Filtering]:
             return ClientFilters(chain, asyncio.Semaphore(4))
 
         yield made
+
+
+async def test_message_waits_after_a_bug_in_a_client_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("surprise")
+
+    monkeypatch.setattr(servers, "run", broken)
+    async with SmtpPeer() as peer, Programs() as programs:
+        chain = Chain(filters=parse_chain(["msgid:"]), side=Side.CLIENT, programs=programs)
+        office = Office(peer.address, filters=ClientFilters(chain, asyncio.Semaphore(4)))
+        assert isinstance(await office.forward(await office.put()), Defer)
+        (bug,) = office.events(InternalError)
+        await office.forwarding.close()
+    assert "surprise" in bug.reason
+    assert not peer.messages
 
 
 def rewriting(of: str, to: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.settings_problems import SMARTHOST, problems, write
 
-from emailrelay.config import ForwarderSettings, ReceiverSettings, read
+from emailrelay.config import FilterdSettings, ForwarderSettings, ReceiverSettings, read
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 
@@ -162,3 +162,11 @@ def test_a_table_has_no_flag_and_no_variable() -> None:
         "--route: can stand only in the settings file, as [[route]]",
         "EMAILRELAY_ROUTE: can stand only in the settings file, as [[route]]",
     ]
+
+
+def test_an_argument_with_a_nul_is_refused_at_the_start(tmp_path: Path) -> None:
+    table = '[[pipe]]\nname = "p"\nprogram = "/bin/true"\narguments = ["good", "a\\u0000b"]\n'
+    (problem,) = problems(FilterdSettings, ["-c", write(tmp_path, table)])
+    assert "[[pipe]] 1 ('p')" in problem
+    assert "arguments, item 2" in problem
+    assert problem.endswith("must not contain NUL, which no program can get")

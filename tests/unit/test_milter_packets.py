@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.filters.milter import header_fields, negotiation, packets
+from emailrelay.filters.milter import header_fields, negotiation, new_header, packets
 from emailrelay.filters.milter.header_fields import MilterField
 from emailrelay.filters.milter.packets import (
     AddHeader,
@@ -126,7 +126,7 @@ def test_changed_header_is_a_header(
     leading_space: bool,  # noqa: FBT001 -- drawn
 ) -> None:
     fields = header_fields.split(lines, OWN).fields
-    after = header_fields.changed(fields, changes, leading_space=leading_space)
+    after = new_header.changed(fields, changes, leading_space=leading_space)
     again = header_fields.split(header_fields.written(after), OWN)
     assert [f.name for f in again.fields] == [f.name for f in after]
     assert again.body_at == len(header_fields.written(after))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Report
 from emailrelay.events.store import StoreTrouble
-from emailrelay.filter_decision import Run, decide, filtered, recipients_refused
+from emailrelay.filter_decision import Run, bug_found, decide, filtered, recipients_refused
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import FilterCopy, LateCopy, Original
 from emailrelay.filters.verdict import Accept, BrokenFilter, Spoken
@@ -142,6 +142,8 @@ class FilterWorker:
         await claim.settle(decision.settlement, decision.answer)
         if spoken.verdict.rescan:
             self.feed.look()
+        if (bug := bug_found(spoken, claim.id)) is not None:
+            self.report(bug)
         self.report(filtered(spoken, claim.id))
         if (refused := recipients_refused(spoken, run)) is not None:
             self.report(refused)

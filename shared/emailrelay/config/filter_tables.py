@@ -51,6 +51,15 @@ def _with_from(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL, which no program can get")
+    return text
+
+
+Argument: TypeAlias = Annotated[str, AfterValidator(_argument), Metavar("TEXT")]
+
+
 class PipeSettings(Table):
     """A program that stays running, for the filter pipe:NAME."""
 
@@ -58,7 +67,7 @@ class PipeSettings(Table):
     """The program. It gets the path of a content in each line of its standard input, and answers
     each with a line."""
 
-    arguments: tuple[str, ...] = Field(default=(), examples=[("-r", "/etc/my-rules")])
+    arguments: tuple[Argument, ...] = Field(default=(), examples=[("-r", "/etc/my-rules")])
     """Its arguments."""
 
     messages: Count = 0

@@ -1,13 +1,14 @@
 """Runs several filters in turn on one work copy, up to the first that does not accept."""
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage
+from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.filters import servers
 from emailrelay.filters.copy import FilterCopy, FilteredMail, LateCopy, Original
 from emailrelay.filters.program import (
@@ -41,6 +42,8 @@ from emailrelay.filters.verdict import (
 )
 from emailrelay.queue_id import QueueId
 
+_MOST_OF_ERROR = 300
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
@@ -63,8 +66,21 @@ class Chain:
         Recipients that a server filter refused are in the envelope again: the message ends with
         a notice about them. With an ``original``, a copy of it that no filter has touched is not
         read. Cancelled, it ends the program that is running, with all in its group.
+
+        Raises:
+            StoreError: there is no room for a copy that is made late.
+
         """
-        spoken = await self._judged(copy, FilteredMail(message, self.programs.host, dsn), original)
+        try:
+            mail = FilteredMail(message, self.programs.host, dsn)
+            return await self._ended(copy, await self._judged(copy, mail, original))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- as in ``_run_one``
+            return Spoken(_unexpected(error), self._last)
+
+    async def _ended(self, copy: FilterCopy, spoken: Spoken) -> Spoken:
+        """Leave the files of a copy as the next service gets them."""
         if isinstance(spoken.verdict, Accept) and spoken.verdict.refused and self._server:
             spoken = await asyncio.to_thread(_with_refused, copy, spoken)
         if not any(isinstance(one, SplitFilter) for one in self.filters):
@@ -119,6 +135,14 @@ class Chain:
         return from_exit_code(one.code, b"", self.side)
 
     async def _run_one(self, one: Filter, copy: FilterCopy, mail: FilteredMail) -> Verdict:
+        try:
+            return await self._verdict_of(one, copy, mail)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- it would end the service at each start anew
+            return _unexpected(error)
+
+    async def _verdict_of(self, one: Filter, copy: FilterCopy, mail: FilteredMail) -> Verdict:
         match one:
             case ExitFilter():
                 return self._exit(one)
@@ -133,9 +157,14 @@ def _with_refused(copy: FilterCopy, spoken: Spoken) -> Spoken:
     """Put the recipients that filters refused back into the envelope; raise nothing."""
     try:
         envelope = read_envelope(copy.envelope)
-        refused = tuple(one.address for one in spoken.verdict.refused)
-        back = tuple(who for who in refused if who not in envelope.recipients)
-        write_envelope(copy, envelope._replace(to_remote=(*envelope.to_remote, *back)))
+        there = frozenset(envelope.recipients)
+        back = [one for one in spoken.verdict.refused if one.address not in there]
+        local = (one.address for one in back if one.local)
+        remote = (one.address for one in back if not one.local)
+        whole = envelope._replace(
+            to_local=(*envelope.to_local, *local), to_remote=(*envelope.to_remote, *remote)
+        )
+        write_envelope(copy, whole)
     except DamagedMessage as error:
         return Spoken(spoilt(error), spoken.filter)
     except OSError as error:
@@ -150,6 +179,14 @@ def _problem(copy: FilterCopy, original: Original | None) -> object:
     if original is None or original.touched():
         return read_result(copy)
     return untouched(original.envelope, original.size)
+
+
+def _unexpected(error: Exception) -> BrokenFilter:
+    """Return the verdict after an error that no filter should raise: the mail waits."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return BrokenFilter(reason="no thread can be started: this user has too many of them")
+    trace = "".join(traceback.format_exception(error))
+    return BrokenFilter(reason=f"internal error: {error!r}"[:_MOST_OF_ERROR], bug=trace)
 
 
 def _verdict(outcome: ProgramResult, side: Side) -> Verdict:

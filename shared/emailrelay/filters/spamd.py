@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
-_STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
+_STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]{1,9}) +(.*?)\r?\n")
 _SPAM = re.compile(
-    r"(true|yes|false|no) *; *(-?[0-9]+(?:\.[0-9]*)?) */ *(-?[0-9]+(?:\.[0-9]*)?)", re.IGNORECASE
+    r"(true|yes|false|no) *; *(-?[0-9]{1,9}(?:\.[0-9]{0,9})?) */ *(-?[0-9]{1,9}(?:\.[0-9]{0,9})?)",
+    re.IGNORECASE,
 )
 _MOST_HEADERS = 50
+_MOST_DIGITS = 18
+_ROOM = 64 * 1024 * 1024
+"""A marked message can have twice the octets of the content, and so many more."""
 _CHUNK = 64 * 1024
 
 
@@ -53,11 +57,13 @@ async def process(
 
     Raises:
         OSError: spamd cannot be reached.
-        NoJudgement: spamd gives none, or less than a whole message.
+        NoJudgement: spamd gives none, less than a whole message, or far too much.
 
     """
     async with _request(place, "PROCESS", size, message) as reader:
         length = _length(await _headers(reader))
+        if length > 2 * size + _ROOM:
+            raise NoJudgement(f"its message is too large: {length} octets in place of {size}")
         await _body(reader, length, write)
     if not length:
         raise NoJudgement("it gives no message back")
@@ -104,8 +110,8 @@ async def _headers(reader: asyncio.StreamReader) -> Mapping[str, str]:
 
 def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "0")
-    if not (text.isascii() and text.isdecimal()):
-        raise NoJudgement(f"its Content-length is {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise NoJudgement(f"its Content-length is {text[:80]!r}")
     return int(text)
 
 

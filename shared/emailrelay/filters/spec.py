@@ -94,9 +94,11 @@ KINDS = (
 """The possible specs, for messages."""
 
 _KIND_NAMES = {"exit", "file", "milter", "msgid", "net", "spam", "spam-edit"}
-_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
-"""A word before a colon, meant as a kind. A path with a colon has a slash before the colon, or
-follows ``file:``."""
+
+_FOREIGN = re.compile(
+    r"(?:unix|local):(?!\d+$)(.+)|(?:inet6?:)?([^@:/]+)@(.+)|inet6?:((?:[^:@]+|\[.+\]):[^:@]+)"
+)
+"""The place of a milter as Postfix and Sendmail have it: a path, or port and host, or both."""
 
 Filter: TypeAlias = (
     ProgramFilter | ExitFilter | NetFilter | SpamFilter | MilterFilter | MessageIdFilter | Shipped
@@ -173,6 +175,8 @@ def _unquoted(spec: str) -> str:
 
 
 def _parse(spec: str, tables: FilterTables) -> Filter:
+    if "\0" in spec:
+        raise ConfigError([f"filter {spec!r}: must not contain NUL"])
     kind, colon, rest = spec.partition(":")
     match kind if colon else "":
         case "exit":
@@ -182,7 +186,7 @@ def _parse(spec: str, tables: FilterTables) -> Filter:
         case "spam" | "spam-edit":
             return SpamFilter(_place(spec, rest), edit=kind == "spam-edit")
         case "milter":
-            return MilterFilter(_place(spec, rest))
+            return MilterFilter(_milter(spec, rest))
         case "msgid":
             return _message_id(spec, rest)
         case "file":
@@ -194,7 +198,7 @@ def _parse(spec: str, tables: FilterTables) -> Filter:
             return _program(spec, spec)
         case _ if kind in shipped.PARSERS:
             return shipped.PARSERS[kind](spec, rest, tables)
-        case _ if _KIND.fullmatch(kind):
+        case _ if "/" not in kind:  # a path with a colon has a slash before it, or follows file:
             text = f"filter {spec!r}: there is no kind {kind!r} of filter; it can be {KINDS}"
             raise ConfigError([text])
         case _:
@@ -221,7 +225,31 @@ def _place(spec: str, text: str) -> ServerAddress:
         raise ConfigError([f"filter {spec}: {error}"]) from error
     if isinstance(address, HostPort) and not address.port.isdigit():
         raise ConfigError([f"filter {spec}: write the number of the port"])
+    if isinstance(address, HostPort) and not _can_be_host(address.host):
+        text = f"{address.host!r} is no name of a host: between dots stand 1 to 63 characters"
+        raise ConfigError([f"filter {spec}: {text}"])
     return address
+
+
+def _milter(spec: str, text: str) -> ServerAddress:
+    """Read the place of a milter; for one in the words of Postfix or Sendmail, say ours."""
+    foreign = _FOREIGN.fullmatch(text)
+    if foreign is None:
+        return _place(spec, text)
+    path, port, host, place = foreign.groups()
+    if host is not None:
+        place = str(HostPort(host.strip("[]"), port))
+    ours = place or (path if path.startswith("/") else "/PATH")
+    raise ConfigError([f"filter {spec}: write milter:{ours}; {text} is for Postfix or Sendmail"])
+
+
+def _can_be_host(name: str) -> bool:
+    """Tell whether the resolver can be asked for this name; it raises UnicodeError for others."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _code(spec: str, text: str) -> int:

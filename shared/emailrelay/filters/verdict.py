@@ -27,6 +27,8 @@ class RefusedRecipient(NamedTuple):
     reply: Reply
     filter: str
     """The spec of the filter."""
+    local: bool = False
+    """True if it is a mailbox of this host."""
 
 
 class Side(Enum):
@@ -82,6 +84,8 @@ class BrokenFilter(_Requests):
 
     reason: str
     reply: Reply = HELD_BACK
+    bug: str = ""
+    """The traceback of an error in this program, for the log, if that was it."""
 
 
 Verdict: TypeAlias = Accept | Reject | Abandon | Skip | BrokenFilter

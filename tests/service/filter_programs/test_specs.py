@@ -75,7 +75,7 @@ def test_every_spec_that_is_not_understood_is_named() -> None:
     assert len(caught.value.problems) == 4
 
 
-@pytest.mark.parametrize("spec", ["splitt:", "nett:localhost:9", "Exit:0"])
+@pytest.mark.parametrize("spec", ["splitt:", "nett:localhost:9", "Exit:0", "spam_edit:h:9"])
 def test_a_kind_that_there_is_not_is_no_path_and_the_kinds_are_listed(spec: str) -> None:
     with pytest.raises(ConfigError, match=r"it can be the path of a program, file:PATH, net:"):
         parse_chain([spec])

@@ -1,5 +1,6 @@
 """The changes that milters make to a message."""
 
+import pytest
 from tests.fakes.filter_servers import serving
 from tests.fakes.milters import CONTINUE, ScriptedMilter, number, packet
 from tests.service.milters.milter_desk import BOB, CONTENT, ENVELOPE, OURS, Desk
@@ -26,6 +27,8 @@ async def test_header_changes(desk: Desk) -> None:
 async def test_value_cannot_begin_another_field(desk: Desk) -> None:
     after = await desk.changed(packet(b"h", b"X-A\0a\nBcc: b\r\n\r\nc\0"))
     assert b"X-A: a\r\n\tBcc: b\r\n\t\r\n\tc\r\n\r\nbody" in after
+    after = await desk.changed(packet(b"h", b"X-A\0a\rBcc: b\r\r\nc\r\0"))
+    assert b"X-A: a\r\n\tBcc: b\r\n\tc\r\n\t\r\n\r\nbody" in after
 
 
 async def test_new_body_has_proper_line_ends(desk: Desk) -> None:
@@ -82,6 +85,32 @@ async def test_rejected_message_is_not_changed(desk: Desk) -> None:
     at_end = (packet(b"h", b"X-A\0v\0"), packet(b"b", b"new"), packet(b"r"))
     assert isinstance(await desk.ask(ScriptedMilter(at_end=at_end), copy), Reject)
     assert copy.content.read_bytes() == CONTENT
+
+
+ODD = OURS + b"A: 1\rB: 2\nC:\0 3\r\n\r\nline\nli\0ne\rlast\r\n"
+AS_SENT = OURS + b"A: 1\r\nB: 2\r\nC: 3\r\n\r\nline\r\nline\r\nlast\r\n"
+
+
+@pytest.mark.parametrize("more", [0, 400_000])
+async def test_milter_gets_the_message_in_the_form_that_goes_out(desk: Desk, more: int) -> None:
+    rest = more * b"x" + b"\n"
+    script = ScriptedMilter()
+    copy = desk.copy(ODD + rest)
+    assert await desk.ask(script, copy) == Accept()
+    assert script.told(b"L") == [b"A\x001\0", b"B\x002\0", b"C\x003\0"]
+    body = b"line\r\nline\r\nlast\r\n" + more * b"x" + b"\r\n"
+    assert b"".join(script.told(b"B")) == body
+    # What nobody changes is not written.
+    assert copy.content.read_bytes() == ODD + rest
+    after = await desk.changed(packet(b"i", number(1) + b"X-A\0v\0"), content=ODD + rest)
+    assert after == AS_SENT.replace(b"A: 1", b"X-A: v\r\nA: 1", 1) + more * b"x" + b"\r\n"
+    assert len(list(copy.content.parent.iterdir())) == 2
+
+
+async def test_last_line_without_an_end_stays_so(desk: Desk) -> None:
+    content = OURS + b"A: 1\r\n\r\nno end"
+    after = await desk.changed(packet(b"h", b"X-A\0v\0"), content=content)
+    assert after == content.replace(b"\r\n\r\n", b"\r\nX-A: v\r\n\r\n")
 
 
 async def test_second_milter_sees_the_changes_of_the_first(desk: Desk) -> None:

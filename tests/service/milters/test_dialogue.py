@@ -9,6 +9,7 @@ from tests.service.milters.milter_desk import BOB, CONTENT, ENVELOPE, Desk
 
 from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Envelope
+from emailrelay.filters.milter import connection
 from emailrelay.filters.verdict import Accept
 
 
@@ -75,6 +76,17 @@ async def test_milter_gets_the_macros_that_it_lists_and_no_others(desk: Desk) ->
     assert macros[b"M"].split(b"\0")[::2] == [b"j", b"{auth_type}", b""]
 
 
+async def test_macros_of_steps_that_it_does_not_want_come_too(desk: Desk) -> None:
+    script = ScriptedMilter(steps=0x1 | 0x2 | 0x4 | 0x8)
+    async with serving(script) as place:
+        for _ in range(2):
+            assert await desk.run(f"milter:{place}") == Accept()
+    assert script.steps_heard == "OTLLNBE" + "ATLLNBE"
+    stages = [data[:1] for data in script.told(b"D")]
+    assert b"".join(stages) == b"CHMRRTNE" + b"MRRTNE"
+    assert any(b"{auth_authen}\0alice\0" in data for data in script.told(b"D"))
+
+
 @pytest.mark.parametrize(
     ("steps", "heard"),
     [
@@ -98,6 +110,16 @@ async def test_steps_that_it_does_not_want_or_not_answer(
     assert script.steps_heard == heard
 
 
+@pytest.mark.parametrize("version", [2, 3, 4, 6])
+async def test_milter_of_an_old_version_gets_no_data_command(desk: Desk, version: int) -> None:
+    script = ScriptedMilter(version=version)
+    if version < 4:
+        script.answers[b"T"] = None  # it closes the connection at an unknown command
+    assert await desk.ask(script) == Accept()
+    assert script.steps_heard == ("OCHMRRLLNBE" if version < 4 else "OCHMRRTLLNBE")
+    assert any(data.startswith(b"T") for data in script.told(b"D")) is (version >= 4)
+
+
 async def test_values_keep_the_blank_if_the_milter_wants_it(desk: Desk) -> None:
     script = ScriptedMilter(steps=0x100000)
     await desk.ask(script)
@@ -105,13 +127,30 @@ async def test_values_keep_the_blank_if_the_milter_wants_it(desk: Desk) -> None:
 
 
 async def test_body_comes_in_pieces_and_the_rest_can_be_skipped(desk: Desk) -> None:
-    content = b"Subject: big\r\n\r\n" + bytes(150_000)
+    content = b"Subject: big\r\n\r\n" + 150_000 * b"x"
     whole = ScriptedMilter()
     await desk.ask(whole, desk.copy(content))
     assert [len(data) for data in whole.told(b"B")] == [65_535, 65_535, 18_930, 2]
     skipping = ScriptedMilter(answers={b"B": packet(b"s")})
     assert await desk.ask(skipping, desk.copy(content)) == Accept()
     assert skipping.steps_heard == "OCHMRRTLNBE"
+
+
+@pytest.mark.parametrize("step", [b"C", b"H", b"M", b"R", b"T", b"L", b"N"])
+async def test_rest_of_a_step_can_be_skipped(
+    desk: Desk, step: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ScriptedMilter(answers={step: packet(b"s")})
+    assert await desk.ask(script) == Accept()
+    assert script.steps_heard == "OCHMRRTLLNBE"  # what went out together is answered all the same
+    monkeypatch.setattr(connection, "_QUICK", None)
+    script = ScriptedMilter(answers={step: packet(b"s")})
+    async with serving(script) as place:
+        for _ in range(2):
+            assert await desk.run(f"milter:{place}") == Accept()
+    whole = "OCHMRRTLLNBE" + "AMRRTLLNBE"
+    twice = 2 * step.decode()
+    assert script.steps_heard == whole.replace(twice, step.decode())
 
 
 async def test_last_line_of_a_body_has_an_end(desk: Desk) -> None:

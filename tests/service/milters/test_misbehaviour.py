@@ -11,7 +11,7 @@ from tests.service.milters.milter_desk import CONTENT, Desk
 
 from emailrelay.filters.milter import conversation, milter
 from emailrelay.filters.program import ProgramLimits
-from emailrelay.filters.verdict import Accept, BrokenFilter
+from emailrelay.filters.verdict import Accept, BrokenFilter, Reject
 from emailrelay.reply import Reply
 
 NEGOTIATION = b"O"
@@ -39,7 +39,6 @@ BROKEN = {
         ScriptedMilter({b"M": packet(b"h", b"A\0b\0")}),
         "it asks for a change too early, at MAIL",
     ),
-    "skips too early": (ScriptedMilter({b"M": packet(b"s")}), "it skips the body at MAIL"),
     "skips at the end": (ScriptedMilter(at_end=(packet(b"s"),)), "it skips the body after"),
     "fails": (ScriptedMilter(at_end=(packet(b"f"),)), "the milter fails"),
     "reply 250": (ScriptedMilter(at_end=(packet(b"y", b"250 ok\0"),)), "cannot be read"),
@@ -86,6 +85,16 @@ async def test_message_waits_if_its_milter_misbehaves(desk: Desk, case: str) -> 
     assert reason in verdict.reason
     assert verdict.reply == Reply(452, "4.3.0 cannot process this message now")
     assert copy.content.read_bytes() == CONTENT
+
+
+HEADERS = [70_000 * b"X" + b": v\r\n", (b"X: " + 1000 * b"v" + b"\r\n") * 5000]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+async def test_header_that_no_milter_can_get_is_refused_for_good(desk: Desk, header: bytes) -> None:
+    verdict = await desk.ask(ScriptedMilter(), desk.copy(header + b"\r\nbody\r\n"))
+    assert isinstance(verdict, Reject)
+    assert verdict.reply == Reply(552, "5.3.4 header too long")
 
 
 STEPS = [b"O", b"C", b"H", b"M", b"R", b"T", b"L", b"N", b"B", b"E"]

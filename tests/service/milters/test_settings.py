@@ -35,12 +35,27 @@ async def test_check_of_the_settings_names_a_milter_that_cannot_serve() -> None:
         ("milter:localhost:smtp", "write the number of the port"),
         ("milter:localhost:70000", "the port must be a number from 1 to 65535"),
         ("mitler:localhost:25", "there is no kind 'mitler' of filter; it can be the path"),
+        ("milter :localhost:25", "there is no kind 'milter ' of filter; it can be the path"),
+        ("milter:inet:localhost:8891", "write milter:localhost:8891; inet:localhost:8891 is for"),
+        ("milter:inet:[::1]:8891", r"write milter:\[::1\]:8891; "),
+        ("milter:inet:8891@localhost", "write milter:localhost:8891; "),
+        ("milter:inet6:8891@::1", r"write milter:\[::1\]:8891; "),
+        ("milter:8891@localhost", "write milter:localhost:8891; "),
+        ("milter:unix:/run/m", "write milter:/run/m; unix:/run/m is for Postfix or Sendmail"),
+        ("milter:local:run/m", "write milter:/PATH; "),
     ],
 )
 def test_spec_that_names_no_milter(spec: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         parse_chain([spec])
     assert spec.partition(":")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["inet:8891", "unix:25", "local:25", "/run/a@b", "[::1]:25", "unix.test:25"]
+)
+def test_place_that_only_looks_like_one_of_postfix(place: str) -> None:
+    assert [str(one) for one in parse_chain([f"milter:{place}"])] == [f"milter:{place}"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ async def test_verdict_at_any_step_is_about_this_message_only(
         (packet(b"t"), Reply(451, "4.7.1 try again later")),
         (packet(b"y", b"554 5.7.1 no thanks\0"), Reply(554, "5.7.1 no thanks")),
         (packet(b"y", b"550-5.7.1 one\r\n550 two\0"), Reply(550, "5.7.1 one two")),
+        (packet(b"y", b"550-5.7.1 one\r\n550 5.7.1 two\0"), Reply(550, "5.7.1 one two")),
+        (packet(b"y", b"550-5.7.1 1.2.3 a\r\n550 5.7.1\0"), Reply(550, "5.7.1 1.2.3 a")),
+        (packet(b"y", b"550-one\r\n550 one\0"), Reply(550, "one one")),
+        (packet(b"y", b"550 5.7.1 100%% sure%\0"), Reply(550, "5.7.1 100% sure%")),
         (packet(b"y", b"421 4.7.0 bye\0"), Reply(421, "4.7.0 bye")),
         (packet(b"y", b"554\0"), Reply(554, "rejected")),
         (packet(b"y", b"554 caf\xc3\xa9 \x1b[2J\0"), Reply(554, "caf?  [2J")),
@@ -83,6 +87,14 @@ async def test_recipient_that_is_refused_does_not_get_the_message(
     # It is in the envelope, for the notice to the sender.
     after = envelope_format.parse(copy.envelope.read_bytes()).envelope
     assert after.recipients == (ANN, BOB)
+
+
+async def test_local_recipient_that_is_refused_stays_local(desk: Desk) -> None:
+    copy = desk.copy()
+    verdict = await desk.ask(refusing(b"r", b"<ann"), copy)
+    assert [each.address for each in verdict.refused] == [ANN]
+    after = envelope_format.parse(copy.envelope.read_bytes()).envelope
+    assert (after.to_local, after.to_remote) == ((ANN,), (BOB,))
 
 
 async def test_refused_recipient_is_not_in_the_copy_of_a_client_filter(desk: Desk) -> None:

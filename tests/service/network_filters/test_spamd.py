@@ -53,6 +53,17 @@ async def test_large_message_goes_to_spamd_and_comes_back_whole(desk: Desk) -> N
         ("spam", FakeSpamd(status="220 mail.test ESMTP"), "that is not spamd: b'220 mail.test"),
         ("spam", FakeSpamd(spam_line="X-Other: 1"), "its answer has no Spam: line"),
         ("spam-edit", FakeSpamd(shortened=4), "it gave only "),
+        ("spam", FakeSpamd(status=f"SPAMD/1.1 {5000 * '0'} EX_OK"), "that is not spamd: "),
+        (
+            "spam-edit",
+            FakeSpamd(status=f"SPAMD/1.1 0 EX_OK\r\nContent-length: {5000 * '1'}\r\n"),
+            "its Content-length is '111",
+        ),
+        (
+            "spam-edit",
+            FakeSpamd(status=f"SPAMD/1.1 0 EX_OK\r\nContent-length: {65 * 2**20}\r\n"),
+            "its message is too large: 68157440 octets in place of 25",
+        ),
     ],
 )
 async def test_trouble_of_spamd_holds_mail_back_unchanged(

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from emailrelay.errors import RelayError
 from emailrelay.events.event import Report
-from emailrelay.filter_decision import filtered
+from emailrelay.filter_decision import bug_found, filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result
 from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Skip, Spoken
@@ -48,6 +48,8 @@ class ClientFilters:
         async with self.jobs:
             copy = await claim.work_copy(WORK_COPY_SUFFIX)
             spoken = await self.chain.run(copy, message=claim.id, dsn=claim.history.dsn)
+        if (bug := bug_found(spoken, claim.id)) is not None:
+            report(bug)
         verdict = spoken.verdict
         match verdict:
             case Accept(quarantine=str()) if not claim.history.released:

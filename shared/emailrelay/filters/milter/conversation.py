@@ -36,6 +36,7 @@ MOST_CHANGES = 10_000
 """The most changes of header and envelope that a milter can ask for."""
 MOST_OCTETS = 4 * 1024 * 1024
 """The most octets of all these changes together."""
+_FEW = 100
 
 MilterVerdict: TypeAlias = Answer | ReplyCode
 """``CONTINUE`` and ``ACCEPT`` let the message go on; all others do not."""
@@ -72,6 +73,11 @@ class MilterChanges:
     refused: dict[Address, MilterVerdict] = field(default_factory=dict[Address, MilterVerdict])
     """The recipients that it refused for good, with its answers."""
     octets: int = 0
+
+    @property
+    def few(self) -> bool:
+        """True if they can be made at once; a thread costs more."""
+        return not self.new_body and len(self.header) + len(self.envelope) <= _FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,8 @@ class _Conversation:
         self._changes = MilterChanges()
         self._unsent = bytearray()
         self._unanswered = deque[tuple[Command, Address | None]]()
-        self._skipped = False
-        """True if no more of the body is wanted."""
+        self._skipped = set[Command]()
+        """The steps of which no more are wanted."""
 
     async def run(self) -> MilterResult:
         ended = await self._envelope() or await self._content()
@@ -164,7 +170,7 @@ class _Conversation:
             data = packets.packet(Command.BODY, piece)
             if (ended := await self._step(Command.BODY, data)) is not None:
                 return ended
-            if self._skipped:
+            if Command.BODY in self._skipped:
                 break
         return None
 
@@ -182,14 +188,16 @@ class _Conversation:
         """Take a step if the milter wants it; None: the dialogue goes on.
 
         The packet goes out with those of the next steps, and the answers come together: each turn
-        of the dialogue costs more than all packets of a small message.
+        of the dialogue costs more than all packets of a small message. A milter gets the macros of
+        a step that it does not want, too, as from Postfix: it may ask for them at a later one.
         """
-        if not self._terms.wants(command):
+        if command in self._skipped or not self._terms.knows(command):
             return None
         self._unsent += self._mail.macros(command, recipient, self._terms)
-        self._unsent += data
-        if self._terms.answers(command):
-            self._unanswered.append((command, recipient))
+        if self._terms.wants(command):
+            self._unsent += data
+            if self._terms.answers(command):
+                self._unanswered.append((command, recipient))
         more = len(self._unsent) < packets.CHUNK and self._connection.answers_together
         return None if more else await self._answers()
 
@@ -204,9 +212,7 @@ class _Conversation:
             if isinstance(answer, Modification):
                 raise MilterError(f"it asks for a change too early, at {command.name}")
             if answer is Answer.SKIP:
-                if command is not Command.BODY:
-                    raise MilterError(f"it skips the body at {command.name}")
-                self._skipped = True
+                self._skipped.add(command)
             elif recipient is not None and _refuses(answer):
                 self._changes.refused[recipient] = answer
             elif answer is not Answer.CONTINUE:

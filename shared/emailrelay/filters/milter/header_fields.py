@@ -1,16 +1,13 @@
-"""The header of a message as a milter sees it, and as its changes leave it; no I/O."""
+"""The header of a message as a milter sees it; no I/O."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, assert_never
-
-from emailrelay.filters.milter.packets import AddHeader, ChangeHeader, HeaderChange, InsertHeader
+from typing import NamedTuple
 
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
 """The name of a field (RFC 5322 section 2.2); older mail has blanks before the colon."""
 _LINE_END = re.compile(rb"\r?\n")
-_UNFOLDED = re.compile(rb"\r\n(?![ \t])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,55 +57,12 @@ def split(content: bytes, own: bytes) -> MilterHeader:
     return MilterHeader(tuple(fields), at)
 
 
-def changed(
-    fields: Sequence[MilterField], changes: Sequence[HeaderChange], *, leading_space: bool
-) -> tuple[MilterField, ...]:
-    """Apply changes in their order, with the result that they have in Postfix.
-
-    Indexes count all fields that there are at the time, our own Received line, too. The numbers of
-    a name's fields leave it out, as the milter does not know it.
-    """
-    result = list(fields)
-    for change in changes:
-        match change:
-            case AddHeader(name, value):
-                result.append(_field(name, value, leading_space=leading_space))
-            case InsertHeader(index, name, value):
-                result.insert(index, _field(name, value, leading_space=leading_space))
-            case ChangeHeader():
-                _change(result, change, leading_space=leading_space)
-            case _:
-                assert_never(change)
-    return tuple(result)
-
-
 def written(fields: Sequence[MilterField]) -> bytes:
     """Return the header with the empty line behind it."""
     lines = b"".join(
         field.lines if field.lines.endswith(b"\n") else field.lines + b"\r\n" for field in fields
     )
     return lines + b"\r\n"
-
-
-def _change(fields: list[MilterField], change: ChangeHeader, *, leading_space: bool) -> None:
-    name = change.name.lower()
-    places = [n for n, f in enumerate(fields) if f.name.lower() == name and not f.hidden]
-    number = max(change.number, 1)
-    if number > len(places):
-        if change.value:
-            fields.append(_field(change.name, change.value, leading_space=leading_space))
-        return
-    place = places[number - 1]
-    if change.value:
-        fields[place] = _field(change.name, change.value, leading_space=leading_space)
-    else:
-        del fields[place]
-
-
-def _field(name: bytes, value: bytes, *, leading_space: bool) -> MilterField:
-    """Write a field; a line of the value that would begin a field of its own is folded."""
-    text = _UNFOLDED.sub(b"\r\n\t", _LINE_END.sub(b"\r\n", value))
-    return MilterField(name, name + (b":" if leading_space else b": ") + text + b"\r\n")
 
 
 def _end_of_field(content: bytes, at: int) -> int:

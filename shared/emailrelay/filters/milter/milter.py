@@ -10,7 +10,13 @@ from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters import editing
 from emailrelay.filters.copy import FilterCopy, FilteredMail, LateCopy
-from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
+from emailrelay.filters.milter import (
+    conversation,
+    header_fields,
+    new_envelope,
+    new_header,
+    packets,
+)
 from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
 from emailrelay.filters.milter.connections import MilterConnections, MilterSession
@@ -18,7 +24,9 @@ from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
 from emailrelay.filters.milter.header_fields import MilterHeader
 from emailrelay.filters.milter.new_body import NewBody
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
+from emailrelay.filters.milter.sent_content import as_sent
 from emailrelay.filters.result import octets_of_envelope, opened, read_envelope
+from emailrelay.filters.shipped.header_block import ContentRefused
 from emailrelay.filters.verdict import (
     Abandon,
     Accept,
@@ -39,6 +47,7 @@ _ROOM = 64 * 1024 * 1024
 """A new body can have twice the octets of the content, and so many more."""
 _REJECTED = Reply(550, "5.7.1 message rejected")
 _REFUSED = Reply(550, "5.7.1 recipient rejected")
+_TOO_LONG = Reply(552, "5.3.4 header too long")
 _LATER = Reply(451, "4.7.1 try again later")
 
 
@@ -57,21 +66,21 @@ async def run(
         OSError: the milter cannot be reached, or the copy cannot be read or written.
         MilterError: it broke the protocol, or closed the connection.
         DamagedMessage: the copy is not a message.
+        ContentRefused: a milter cannot get its header.
 
     """
     envelope, file = _read(copy)
-    with file as content, _Mail(content, envelope, about, copy) as mail:
+    with file, await _mail_in(file, envelope, about, copy) as mail:
         result = await _converse(place, mail, connections, on_progress)
-        verdict = _verdict(place, result, side)
+        verdict = _verdict(place, result, side, envelope)
         if isinstance(verdict, Accept):
-            kept = new_envelope.without(envelope, result.changes.refused)
-            kept = new_envelope.changed(kept, result.changes.envelope)
+            kept = (
+                _apply(copy, mail, result)
+                if mail.size <= _SMALL and result.changes.few
+                else await asyncio.to_thread(_apply, copy, mail, result)
+            )
             if not kept.recipients:
                 return Abandon(refused=verdict.refused)
-            if mail.size <= _SMALL and not result.changes.new_body:
-                _apply(copy, mail, result, kept)
-            else:
-                await asyncio.to_thread(_apply, copy, mail, result, kept)
     return verdict
 
 
@@ -82,8 +91,29 @@ def _read(copy: FilterCopy) -> tuple[Envelope, BinaryIO]:
     return read_envelope(copy.envelope), opened(copy.content, "content")
 
 
+async def _mail_in(
+    file: BinaryIO, envelope: Envelope, about: FilteredMail, copy: FilterCopy
+) -> "_Mail":
+    """Read a message, in a thread if it is large: a header can have a million fields."""
+    if file.seek(0, 2) <= _SMALL:
+        return _mail(file, None, envelope, about, copy)
+    return await asyncio.to_thread(_mail, file, copy.content.parent, envelope, about, copy)
+
+
+def _mail(
+    file: BinaryIO, folder: Path | None, envelope: Envelope, about: FilteredMail, copy: FilterCopy
+) -> "_Mail":
+    file.seek(0)
+    content = as_sent(file, folder)
+    try:
+        return _Mail(content, envelope, about, copy)
+    except BaseException:
+        content.close()
+        raise
+
+
 class _Mail:
-    """The message, read as a milter gets it."""
+    """The message, read as a milter gets it; it closes ``content`` at its end."""
 
     def __init__(
         self, content: BinaryIO, envelope: Envelope, about: FilteredMail, copy: FilterCopy
@@ -102,6 +132,7 @@ class _Mail:
 
     def __exit__(self, *_: object) -> None:
         self.new_body.drop()
+        self.content.close()
 
     def client(self) -> bytes:
         """Return the facts about the client."""
@@ -186,11 +217,11 @@ async def _on(
     return result
 
 
-def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
+def _verdict(place: ServerAddress, result: MilterResult, side: Side, envelope: Envelope) -> Verdict:
     about = f" for <{result.recipient}>" if result.recipient else ""
     match result.verdict:
         case Answer.CONTINUE | Answer.ACCEPT:
-            return _accepted(place, result)
+            return _accepted(place, result, envelope)
         case Answer.REJECT:
             return rejection(_REJECTED, f"the milter rejects{about}", side)
         case Answer.LATER | Answer.SHUT_DOWN:
@@ -200,24 +231,28 @@ def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
         case ReplyCode(reply):
             return _later(reply, f"the milter says {reply}{about}", side)
         case Answer.DISCARD:
-            return Abandon(refused=_refused(place, result))
+            return Abandon(refused=_refused(place, result, envelope))
         case _:
             return BrokenFilter(reason=f"the milter fails{about}")
 
 
-def _accepted(place: ServerAddress, result: MilterResult) -> Accept:
-    quarantine, refused = result.changes.quarantine, _refused(place, result)
+def _accepted(place: ServerAddress, result: MilterResult, envelope: Envelope) -> Accept:
+    quarantine, refused = result.changes.quarantine, _refused(place, result, envelope)
     if quarantine is None:
         return Accept(refused=refused)
     return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"), refused=refused)
 
 
-def _refused(place: ServerAddress, result: MilterResult) -> tuple[RefusedRecipient, ...]:
+def _refused(
+    place: ServerAddress, result: MilterResult, envelope: Envelope
+) -> tuple[RefusedRecipient, ...]:
+    local = frozenset(envelope.to_local)
     return tuple(
         RefusedRecipient(
             address,
             answer.reply if isinstance(answer, ReplyCode) else _REFUSED,
             f"milter:{place}",
+            address in local,
         )
         for address, answer in result.changes.refused.items()
     )
@@ -230,7 +265,17 @@ def _later(reply: Reply, reason: str, side: Side) -> Verdict:
     return rejection(reply, reason, side)
 
 
-def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
+def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult) -> Envelope:
+    """Make the changes in a copy; return the new envelope. Without recipients nothing is made."""
+    changes = result.changes
+    kept = new_envelope.without(mail.envelope, changes.refused)
+    kept = new_envelope.changed(kept, changes.envelope)
+    if kept.recipients:
+        _write(copy, mail, result, kept)
+    return kept
+
+
+def _write(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
     changes = result.changes
     header = _changed_header(mail, result)
     if isinstance(copy, LateCopy) and copy.message is not None and not changes.new_body:
@@ -256,7 +301,7 @@ def _changed_header(mail: _Mail, result: MilterResult) -> bytes | None:
     changes = result.changes
     if not (changes.header or changes.new_body):
         return None
-    fields = header_fields.changed(
+    fields = new_header.changed(
         mail.header.fields, changes.header, leading_space=mail.leading_space
     )
     return header_fields.written(fields)
@@ -278,5 +323,7 @@ def _header(content: BinaryIO, message: QueueId) -> MilterHeader:
             break
     found = header_fields.split(beginning, f" id {message};".encode())
     if found.body_at == len(beginning) and len(beginning) >= _LONGEST_HEADER:
-        raise MilterError(f"the header is longer than {_LONGEST_HEADER} octets")
+        raise ContentRefused(_TOO_LONG, f"the header has more than {_LONGEST_HEADER} octets")
+    if any(len(each.name) > packets.LONGEST_NAME for each in found.fields):
+        raise ContentRefused(_TOO_LONG, "the name of a header field does not fit into a packet")
     return found

@@ -69,6 +69,8 @@ _SILENT: Mapping[Command, Steps] = MappingProxyType(
         Command.BODY: Steps.SILENT_BODY,
     }
 )
+_DATA_SINCE = 4
+"""The version of the protocol that brought DATA. Milters of older ones break at it."""
 _STAGES: Mapping[int, Command] = MappingProxyType(
     {
         0: Command.CONNECT,
@@ -100,6 +102,10 @@ class MilterTerms:
         self.leading_space = Steps.LEADING_SPACE in self.steps
         self._left_out = frozenset(each for each, step in _UNWANTED.items() if step in self.steps)
         self._silent = frozenset(each for each, step in _SILENT.items() if step in self.steps)
+
+    def knows(self, command: Command) -> bool:
+        """Tell whether the milter's version of the protocol has this step."""
+        return command is not Command.DATA or self.version >= _DATA_SINCE
 
     def wants(self, command: Command) -> bool:
         """Tell whether the milter wants this step."""

@@ -24,21 +24,27 @@ def changed(envelope: Envelope, changes: Sequence[EnvelopeChange]) -> Envelope:
         MilterError: an address cannot be one.
 
     """
+    sender, left = envelope.sender, set(envelope.recipients)
+    added, removed = dict[Address, None](), set[Address]()
     for change in changes:
         match change:
             case AddRecipient():
-                added = _address(change.address)
-                if not added:
+                new = _address(change.address)
+                if not new:
                     raise MilterError("it adds an empty recipient")
-                if added not in envelope.recipients:
-                    envelope = envelope._replace(to_remote=(*envelope.to_remote, added))
+                if new not in left:
+                    added[new] = None
             case RemoveRecipient():
-                envelope = without(envelope, (_address(change.address),))
+                gone = _address(change.address)
+                left.discard(gone)
+                removed.add(gone)
+                added.pop(gone, None)
             case ChangeSender():
-                envelope = envelope._replace(sender=_address(change.address))
+                sender = _address(change.address)
             case _:
                 assert_never(change)
-    return envelope
+    kept = without(envelope, removed)
+    return kept._replace(sender=sender, to_remote=(*kept.to_remote, *added))
 
 
 def without(envelope: Envelope, recipients: Container[Address]) -> Envelope:

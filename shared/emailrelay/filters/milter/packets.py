@@ -18,12 +18,17 @@ from emailrelay.reply import Reply
 
 CHUNK = 65_535
 """The most octets of a packet that we send, behind its kind: the limit of libmilter."""
+LONGEST_NAME = CHUNK - 2
+"""The most octets of a field's name, which has a NUL behind it, as its value has."""
 LONGEST = 1024 * 1024
 """The most octets of a packet that we accept. libmilter itself sends 65,536 at most."""
 
 _LENGTH = struct.Struct("!L")
 _NOT_IN_NAME = re.compile(rb"[\x00- :\x7f]")
 """What ends the name of a header field, and so the header."""
+
+_STATUS = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
+"""An enhanced status code (RFC 3463)."""
 
 
 class MilterError(RelayError):
@@ -57,7 +62,7 @@ class Answer(bytes, Enum):
     DISCARD = b"d"
     LATER = b"t"
     SKIP = b"s"
-    """No more of the body is wanted."""
+    """No more steps of this kind are wanted for the message."""
     PROGRESS = b"p"
     """The milter still works, and asks for more time."""
     SHUT_DOWN = b"4"
@@ -167,10 +172,10 @@ def _ended(values: Sequence[bytes]) -> bytes:
 
 
 def header(name: bytes, value: bytes) -> bytes:
-    """Return the packet of a header field; a value that is too long for one is cut off."""
+    """Return the packet of a field; a value that is too long is cut off, and no name may be."""
     if b"\0" in value:
         value = value.replace(b"\0", b"")
-    return packet(Command.HEADER, b"%b\0%b\0" % (name, value[: CHUNK - len(name) - 2]))
+    return packet(Command.HEADER, b"%b\0%b\0" % (name, value[: LONGEST_NAME - len(name)]))
 
 
 def taken(buffer: bytearray) -> tuple[bytes, bytes] | None:
@@ -238,12 +243,21 @@ def _reply_code(data: bytes) -> ReplyCode:
         raise ValueError(code)
     # A reply's text is ASCII (RFC 5321 section 4.2).
     words = [_words(line.removeprefix(code)) for line in lines]
+    if (status := _STATUS.match(words[0])) is not None:
+        # Each line has it again (``smfi_setmlreply``), and all become one line.
+        words[1:] = [_without(status[0], line) for line in words[1:]]
     text = " ".join(part for part in words if part).encode("ascii", "replace").decode()
-    return ReplyCode(Reply.of(int(code), text or "rejected"))
+    # libmilter has each % twice, as MTAs format this text.
+    return ReplyCode(Reply.of(int(code), text.replace("%%", "%") or "rejected"))
 
 
 def _words(rest: str) -> str:
     return rest[1:].strip() if rest[:1] in {"-", " ", "\t"} else rest.strip()
+
+
+def _without(status: str, line: str) -> str:
+    first, _, rest = line.partition(" ")
+    return rest if first == status else line
 
 
 def _header(data: bytes) -> tuple[bytes, bytes]:
