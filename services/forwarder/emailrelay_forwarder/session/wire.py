@@ -22,7 +22,7 @@ from emailrelay.reply import Reply
 from emailrelay_forwarder.session import tls
 from emailrelay_forwarder.session.redaction import Redaction
 from emailrelay_forwarder.session.reply_reader import (
-    LONGEST_REPLY,
+    MOST_WAITING,
     RawReply,
     ReplyGarbled,
     ReplyReader,
@@ -75,8 +75,8 @@ class Wire(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         """Keep the octets for ``reply``, or as proof that the server sent them unasked."""
         self._reader.feed(data)
-        if self._reader.waiting > LONGEST_REPLY:  # no reply will be read any more
-            self._ended = self._ended or "the server sent more than a reply"
+        if self._reader.waiting > MOST_WAITING:  # no reply will be read any more
+            self._ended = self._ended or "the server sends without end"
             self.abort()
         self._wake()
 
