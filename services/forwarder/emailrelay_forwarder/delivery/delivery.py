@@ -199,7 +199,11 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
     if not await message.claim.before_dot(session.peer):
         raise NoLongerWanted("the client has gone")
     progress.at_dot = True
-    reply = await session.final_dot(tail)
+    try:
+        reply = await session.final_dot(tail)
+    except SessionError as trouble:
+        progress.at_dot = trouble.step is SessionStep.DOT
+        raise
     progress.in_content = progress.at_dot = False
     if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True

@@ -204,7 +204,12 @@ class Session:
         self._wire.check_dot()
 
     async def final_dot(self, tail: bytes) -> Reply:
-        """Send the end of the content, with the final dot; return the reply to the content."""
+        """Send the end of the content, with the final dot; return the reply to the content.
+
+        Raises:
+            SessionError: the session is over; at another step than ``DOT``: nothing was sent.
+
+        """
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1

@@ -211,9 +211,13 @@ class Wire(SMTPProtocol):
     async def final(self, tail: bytes, limit: float) -> RawReply:
         """Send the last of the content with the final dot, and wait for the verdict.
 
-        The limit starts again whenever the peer takes octets of the content.
+        The limit starts again whenever the peer takes octets of the content. An error at another
+        step than ``DOT`` means that nothing was sent.
         """
-        self._send(SessionStep.DOT, tail)
+        self._check(SessionStep.CONTENT)
+        self._sending.write(tail)
+        if self._transcript is not None:
+            self._transcript.sent(SessionStep.DOT, tail)
         reply = await self.reply(SessionStep.DOT, limit)
         # A server that shuts down may send a 421 with it. With any other second answer it is
         # unknown which of them is the verdict.
