@@ -1,7 +1,7 @@
 """More recipients than a server takes at once go in further transactions."""
 
 import pytest
-from tests.fakes.smtp_peer import Say, Script, SmtpPeer
+from tests.fakes.smtp_peer import Act, Say, Script, SmtpPeer
 from tests.service.forwarding import Office
 
 from emailrelay.settlement import Defer, Done, Fail
@@ -82,7 +82,7 @@ async def test_new_session_ended_after_a_refused_number_defers_the_rest(ends: Sc
 
 
 async def test_old_session_ended_after_a_refused_number_gives_way_to_a_new_one() -> None:
-    ends = ["250 ok", Say(f"{_REFUSED}\r\n".encode(), then_close=True)]
+    ends: list[Act] = ["250 ok", Say(f"{_REFUSED}\r\n".encode(), then_close=True)]
     async with SmtpPeer({"DOT": ends}) as peer:
         office = Office(peer.address)
         assert isinstance(await office.send("a@t"), Done)

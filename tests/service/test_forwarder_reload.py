@@ -18,7 +18,7 @@ from emailrelay.process_state import AccountState, ProcessState
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.stage import Stage
 from emailrelay_forwarder import cli
-from emailrelay_forwarder.bearers import Bearers
+from emailrelay_forwarder.settings.bearers import Bearers
 from emailrelay_forwarder.settings.policy_settings import check_files
 from emailrelay_forwarder.worker import ForwarderWorker
 
@@ -42,7 +42,7 @@ async def at_work(file: Path) -> AsyncGenerator[tuple[LiveSettings[ForwarderSett
     ready, stop = asyncio.Event(), asyncio.Event()
     # Real ones would change what this process does at a signal.
     stand_in = SimpleNamespace(
-        stop=stop, ready=ready.set, on_flush=lambda _act: None, state=ProcessState
+        stop=stop, ready=ready.set, on_flush=list[object]().append, state=ProcessState
     )
     signals = cast("Signals", stand_in)
     work = asyncio.create_task(cli.work(live, told.append, signals, None))
@@ -82,9 +82,11 @@ async def test_new_routes_are_worked_on_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = list[int]()
-    monkeypatch.setattr(
-        ForwarderWorker, "forward_at_once", lambda _worker, messages: wanted.append(messages)
-    )
+
+    def noted(_worker: ForwarderWorker, messages: int) -> None:
+        wanted.append(messages)
+
+    monkeypatch.setattr(ForwarderWorker, "forward_at_once", noted)
     (file := tmp_path / "settings.toml").write_text(GOOD)
     async with at_work(file) as (live, _signals):
         assert live.reload()

@@ -29,7 +29,6 @@ from emailrelay.store.chooser import open_store, recipient_sockets
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay_forwarder.bearers import Bearers
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
@@ -37,6 +36,7 @@ from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.recipient_answers import RecipientAnswers
 from emailrelay_forwarder.session.opening import open_session
+from emailrelay_forwarder.settings.bearers import Bearers
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
