@@ -1,10 +1,11 @@
 """More recipients than a server takes at once go in further transactions."""
 
 import pytest
-from tests.fakes.smtp_peer import SmtpPeer
+from tests.fakes.smtp_peer import Act, Say, Script, SmtpPeer
 from tests.service.forwarding import Office
 
 from emailrelay.settlement import Defer, Done, Fail
+from emailrelay_forwarder.session.transaction_size import KEPT, MOST_RECIPIENTS, TransactionSize
 
 
 async def test_many_recipients_go_in_transactions_of_a_hundred() -> None:
@@ -55,6 +56,48 @@ async def test_too_many_recipients_told_late_halve_the_transaction(step: str) ->
         office = Office(peer.address)
         assert isinstance(await office.send("a@t", "b@t", "c@t"), Done)
     assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"], [b"c@t"]]
+
+
+_REFUSED = "552 5.5.3 too many recipients"
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"DOT": [Say(f"{_REFUSED}\r\n".encode(), then_close=True)] * 2},
+        {"DOT": [_REFUSED] * 2, "MAIL": ["250 ok", "421 4.7.0 bye"] * 2},
+    ],
+)
+async def test_new_session_ended_after_a_refused_number_defers_the_rest(ends: Script) -> None:
+    """A further session at once would take the same course, without an end."""
+    async with SmtpPeer(ends) as peer:
+        office = Office(peer.address)
+        message = await office.put("a@t", "b@t", "c@t", "d@t")
+        for sessions in (1, 2):
+            assert isinstance(await office.forward(message), Defer)
+            assert peer.connections == peer.contents == sessions
+        # The next session begins with the number that is left after both refusals.
+        assert isinstance(await office.forward(message), Done)
+    assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"], [b"c@t"], [b"d@t"]]
+
+
+async def test_old_session_ended_after_a_refused_number_gives_way_to_a_new_one() -> None:
+    ends: list[Act] = ["250 ok", Say(f"{_REFUSED}\r\n".encode(), then_close=True)]
+    async with SmtpPeer({"DOT": ends}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send("a@t"), Done)
+        assert isinstance(await office.send("a@t", "b@t"), Done)
+    assert [(m.connection, len(m.recipients)) for m in peer.messages] == [(1, 1), (2, 1), (2, 1)]
+
+
+def test_smaller_number_of_recipients_is_forgotten_after_a_time() -> None:
+    size = TransactionSize()
+    size.lower(3, now=1.0)
+    size.lower(5, now=2.0)
+    size.renew(1.0 + KEPT)
+    assert size.most == 3
+    size.renew(2.0 + KEPT)
+    assert size.most == MOST_RECIPIENTS
 
 
 async def test_first_recipient_beyond_a_limit_is_tried_again_later() -> None:

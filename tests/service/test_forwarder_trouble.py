@@ -6,13 +6,16 @@ import socket
 from dataclasses import replace
 
 import pytest
-from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
+from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer, Wait
 from tests.service.forwarding import CONTENT, HASTY, PATIENT, Office
 
 from emailrelay.events.service import InternalError
 from emailrelay.events.store import PossibleDuplicate
+from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail
+from emailrelay.store.memory.claim import MemoryClaim
 from emailrelay_forwarder.delivery.delivery import Progress
+from emailrelay_forwarder.session.wire import Wire
 
 TROUBLES: dict[str, Act] = {
     "421": Say(b"421 4.3.2 going down\r\n", then_close=True),
@@ -139,6 +142,34 @@ async def test_no_answer_to_the_dot_is_told_as_possible_duplicate(trouble: str) 
         message = await office.put()
         assert isinstance(await office.forward(message), Defer)
     assert [event.id for event in office.events(PossibleDuplicate)] == [message]
+
+
+async def test_trouble_just_before_the_dot_is_no_possible_duplicate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speak, spoken = asyncio.Event(), asyncio.Event()
+    received = Wire.data_received
+
+    def take(wire: Wire, data: bytes) -> None:
+        received(wire, data)
+        if data.startswith(b"554"):
+            spoken.set()
+
+    async def before_dot(_claim: MemoryClaim, _peer: str) -> bool:
+        speak.set()
+        await asyncio.wait_for(spoken.wait(), 60)
+        return True
+
+    monkeypatch.setattr(Wire, "data_received", take)
+    monkeypatch.setattr(MemoryClaim, "before_dot", before_dot)
+    early = Wait(asyncio.Event(), speak, b"554 5.0.0 no\r\n")
+    async with SmtpPeer({"CONTENT": early}) as peer:
+        office = Office(peer.address)
+        settlement = await office.send()
+        assert peer.contents == 0
+    assert isinstance(settlement, Defer)
+    assert settlement.attempt.trouble == Reply(554, "5.0.0 no")
+    assert office.events(PossibleDuplicate) == []
 
 
 async def test_refusal_of_the_dot_is_no_possible_duplicate() -> None:

@@ -1,6 +1,7 @@
 """Messages with a header that needs SMTPUTF8."""
 
 from collections.abc import AsyncIterator
+from typing import Self, SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,35 @@ def test_a_body_is_not_kept() -> None:
     for body in (b"x" * 100_000, b"--" + b"x" * 100_000, b"\r\n--" * 1000 + b"x" * 100_000):
         found.feed(body)
         assert found.held < 1000
+
+
+class Counted(bytes):
+    """Octets that count how many of them are copied."""
+
+    copied = 0
+
+    def __radd__(self, before: bytes) -> Self:
+        return self._copy(before + bytes(self))
+
+    def __getitem__(self, where: SupportsIndex | slice) -> bytes:  # type: ignore[override]
+        return self._copy(bytes(self)[where]) if isinstance(where, slice) else b""
+
+    def partition(self, sep: object, /) -> tuple[bytes, bytes, bytes]:
+        assert isinstance(sep, bytes)
+        before, at, after = bytes(self).partition(sep)
+        return self._copy(before), at, self._copy(after)
+
+    def _copy(self, octets: bytes) -> Self:
+        type(self).copied += len(octets)
+        return type(self)(octets)
+
+
+@pytest.mark.parametrize(
+    ("begins", "line"),
+    [(b"", b"a:\n"), (b"Content-Type: multipart/x; boundary=x\n\n", b"--\n")],
+)
+def test_each_octet_is_copied_a_few_times_only(begins: bytes, line: bytes) -> None:
+    chunk = Counted(begins + line * 10_000)
+    Counted.copied = 0
+    HeaderScan().feed(chunk)
+    assert Counted.copied < 4 * len(chunk)

@@ -40,3 +40,19 @@ def test_other_text_stands(text: str) -> None:
     assert redacted("x", text) == text
     assert redacted("", text) == text
     assert Redaction()(text) == text
+
+
+def test_forms_that_overlap_are_hidden_whole() -> None:
+    # The plain form stands at the beginning of base64 of another secret.
+    redaction = Redaction()
+    redaction.hide(b"Y29ycmVjdA")
+    redaction.hide(b"correct horse")
+    text = f"no: x{b64encode(b'correct horse').decode()}, go"
+    assert redaction(text) == f"no: {HIDDEN}, go"
+
+
+@pytest.mark.timeout(100, method="thread")  # a signal does not interrupt a regular expression
+@pytest.mark.parametrize("end", ["", b64encode(b"correct horse").decode()])
+def test_a_long_run_of_base64_takes_linear_time(end: str) -> None:
+    run = "A" * (1 << 22)  # in quadratic time, this would take hours
+    assert redacted("correct horse", f"{run} {end}") == f"{run} {end and HIDDEN}"

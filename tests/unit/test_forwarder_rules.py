@@ -11,7 +11,12 @@ from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import answer_of
 from emailrelay_forwarder.server.breaker import LONGEST, LONGEST_REFUSED, Breaker
 from emailrelay_forwarder.session.mailbox import on_wire
-from emailrelay_forwarder.session.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
+from emailrelay_forwarder.session.reply_reader import (
+    LONGEST_REPLY,
+    MOST_WAITING,
+    ReplyGarbled,
+    ReplyReader,
+)
 from emailrelay_forwarder.session.route import NextServer, NoRoute, parse
 from emailrelay_forwarder.session.session_error import (
     SessionError,
@@ -107,6 +112,33 @@ def test_an_endless_reply_ends_here() -> None:
         assert reader.take() is None
     reader.feed(line)
     with pytest.raises(ReplyGarbled, match="longer"):
+        reader.take()
+
+
+def test_each_of_many_replies_may_be_long() -> None:
+    reader, count, text = ReplyReader(), 4, "x" * (LONGEST_REPLY // 2)
+    reader.feed(b"550-a\r\n550 " + text.encode() + b"\r\n" + f"550 {text}\r\n".encode() * count)
+    assert reader.take() == (550, f"a\n{text}")
+    for _ in range(count):
+        assert reader.take() == (550, text)
+    assert not reader.waiting
+
+
+@pytest.mark.parametrize("begins", [b"", b"250-x\r\n", b"250 ok\r\n"])
+def test_a_line_without_end_ends_here(begins: bytes) -> None:
+    reader = ReplyReader()
+    reader.feed(begins + b"550 " + b"x" * LONGEST_REPLY)
+    if begins == b"250 ok\r\n":
+        assert reader.take() == (250, "ok")
+    with pytest.raises(ReplyGarbled, match="longer"):
+        reader.take()
+
+
+def test_octets_that_no_one_takes_are_not_kept() -> None:
+    reader = ReplyReader()
+    reader.feed(b"250 ok\r\n" * (MOST_WAITING // 8))
+    reader.feed(b"250 ok\r\n")
+    with pytest.raises(ReplyGarbled, match="at once"):
         reader.take()
 
 

@@ -25,7 +25,7 @@ from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store, open_tokens, recipient_sockets
+from emailrelay.store.chooser import open_store, recipient_sockets
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.terminal.error_lines import print_errors
@@ -36,6 +36,7 @@ from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.recipient_answers import RecipientAnswers
 from emailrelay_forwarder.session.opening import open_session
+from emailrelay_forwarder.settings.bearers import Bearers
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
@@ -57,10 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
     live = LiveSettings(settings, argv, report=report, check=check_files)
-    work = _once if settings.once else _work
     return service.run(
         settings.service,
-        partial(work, live, report),
+        partial(_once if settings.once else work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
         runtime_dir=settings.runtime_dir,
@@ -102,13 +102,6 @@ def rules(
     )
 
 
-def _bearer(settings: ForwarderSettings, report: Report, ending: AsyncExitStack) -> Bearer:
-    tokens = open_tokens(settings.store_place, settings.spool_dir)
-    bearer = Bearer(settings.account, tokens, report=report)
-    ending.push_async_callback(bearer.close)
-    return bearer
-
-
 def _client_filters(settings: ForwarderSettings, programs: Programs) -> ClientFilters | None:
     filters = settings.client_chain
     if not filters:
@@ -133,12 +126,13 @@ def _tasks(settings: ForwarderSettings) -> int:
     return min(wanted, _MOST_TASKS) + max(4, most // 4)
 
 
-async def _work(
+async def work(
     live: LiveSettings[ForwarderSettings],
     report: Report,
     signals: Signals,
     hints: HintChannel | None,
 ) -> int:
+    """Forward mail until the process is stopped; follow changes of the settings."""
     async with (
         _programs(live.now) as programs,
         open_store(live.now.store_place, report=report) as store,
@@ -150,17 +144,17 @@ async def _work(
         await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
-        bearers = list[Bearer]()
+        bearers = Bearers(report)
+        ending.push_async_callback(bearers.close)
 
-        def make(settings: ForwarderSettings) -> Forwarding:
-            bearer = _bearer(settings, report, ending)
-            bearers[:] = [bearer]
+        def make(settings: ForwarderSettings, bearer: Bearer) -> Forwarding:
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
+        in_force = [bearers.new(live.now)]
         worker = ForwarderWorker(
             feed=feed,
-            forwarding=make(live.now),
+            forwarding=make(live.now, in_force[0]),
             report=report,
             tasks=_tasks(live.now),
             grace=live.now.stop_grace,
@@ -168,13 +162,15 @@ async def _work(
         control = WorkerControl(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
-            forwarding, limits = make(settings), _limits(settings)
+            bearer, limits = bearers.new(settings), _limits(settings)
+            forwarding = make(settings, bearer)
 
             def swap() -> None:
+                in_force[:] = [bearer]
                 programs.limits, programs.domain = limits, settings.domain
                 programs.pipes.renew()
                 duty.follow(bounce_rules(settings))
-                control.follow(forwarding, settings.poll)
+                control.follow(forwarding, settings.poll, tasks=_tasks(settings))
 
             return swap
 
@@ -185,7 +181,7 @@ async def _work(
             duty.look()
 
         signals.on_flush(flush)
-        signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
+        signals.state = lambda: _state(live.now, store, worker.forwarding, in_force[0])
         beside = [duty.run()]
         if live.now.verify_recipients:
             listen = recipient_sockets(live.now.store_place).listening
@@ -201,12 +197,12 @@ async def _work(
 
 
 async def _together(
-    work: Coroutine[None, None, None], *beside: Coroutine[None, None, None]
+    first: Coroutine[None, None, None], *beside: Coroutine[None, None, None]
 ) -> None:
-    """Do work, and other work beside it until that ends. An error of any ends all."""
+    """Do the first work, and other work beside it until that ends. An error of any ends all."""
     async with asyncio.TaskGroup() as group:
         others = [group.create_task(other) for other in beside]
-        await work
+        await first
         for other in others:
             other.cancel()
 
@@ -242,9 +238,10 @@ async def _once(
         AsyncExitStack() as ending,
     ):
         await service.keep_history(store, settings, report)
-        bearer = _bearer(settings, report, ending)
+        bearers = Bearers(report)
+        ending.push_async_callback(bearers.close)
         filters = _client_filters(settings, programs)
-        found = rules(settings, report, store.limits, bearer, filters)
+        found = rules(settings, report, store.limits, bearers.new(settings), filters)
         signals.ready()
         status = await once(store, found, signals.stop, grace=settings.stop_grace)
         await BounceDuty(store, bounce_rules(settings), report=report).once()

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Report
@@ -24,21 +25,43 @@ class ForwarderWorker:
     grace: float
     """Seconds to wait for the answers to final dots when the process is stopped."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
+    _running: set[asyncio.Task[None]] = field(init=False, default_factory=set[asyncio.Task[None]])
+    _stop: asyncio.Event | None = field(init=False, default=None)
+    """Set when the process is stopped; None: the work has not begun."""
+    _ending: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``; then claim nothing more, and see ``Deliveries.drain``."""
-        tasks = {asyncio.create_task(self._forward_on(stop)) for _ in range(self.tasks)}
+        self._stop = stop
+        self._begin(stop)
         stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(self._end)
         try:
-            # A task ends early only because of a bug, which ends the process with a traceback.
-            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            await self._ending.wait()
         finally:
+            self._ending.set()
             stopping.cancel()
             self.feed.take_no_more()
-            await self._deliveries.drain(tasks, self.grace)
-        for task in tasks:
+            await self._deliveries.drain(self._running, self.grace)
+        for task in self._running:
             if not task.cancelled():
                 task.result()
+
+    def forward_at_once(self, messages: int) -> None:
+        """Forward so many messages at a time from now on, or more if there were more before."""
+        self.tasks = max(messages, self.tasks)
+        if self._stop is not None and not self._ending.is_set():
+            self._begin(self._stop)
+
+    def _begin(self, stop: asyncio.Event) -> None:
+        for _ in range(self.tasks - len(self._running)):
+            task = asyncio.create_task(self._forward_on(stop))
+            # A task ends early only because of a bug, which ends the process with a traceback.
+            task.add_done_callback(self._end)
+            self._running.add(task)
+
+    def _end(self, _task: asyncio.Task[Any]) -> None:
+        self._ending.set()
 
     async def _forward_on(self, stop: asyncio.Event) -> None:
         task = asyncio.current_task()

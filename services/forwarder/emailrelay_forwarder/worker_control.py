@@ -27,8 +27,9 @@ class WorkerControl:
         self._worker.forwarding.try_now()
         self._worker.feed.wake()
 
-    def follow(self, forwarding: Forwarding, poll: float | None) -> None:
+    def follow(self, forwarding: Forwarding, poll: float | None, *, tasks: int) -> None:
         """Use these for the next messages; messages under way keep the old ones."""
+        self._worker.forward_at_once(tasks)
         before, self._worker.forwarding = self._worker.forwarding, forwarding
         if before.paused:
             # Otherwise the mail that it has turned away would not become due again.

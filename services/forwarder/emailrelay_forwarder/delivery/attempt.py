@@ -152,12 +152,14 @@ class Attempts:
     ) -> bool:
         """Deliver over one session; return whether the rest needs a fresh one at once."""
         session: Session | None = None
+        old, settled = False, len(progress.replies)
         owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
         together = self._together(message.claim)
         try:
             if wait := turn(smarthost, self._rules):
                 await asyncio.sleep(wait)
             session = await smarthost.take(owner)
+            old = session.used
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 progress.tls = session.tls
@@ -167,7 +169,8 @@ class Attempts:
                 raise
             smarthost.end(session)
         except SessionError as trouble:
-            if session is not None and stale(trouble, progress, session):
+            helped = old or len(progress.replies) > settled
+            if session is not None and stale(trouble, progress, session, helped=helped):
                 return True
             _stopped_by(trouble, progress)
         return False

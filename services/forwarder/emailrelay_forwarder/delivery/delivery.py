@@ -182,7 +182,7 @@ def _after_content(
     """Note the reply for the recipients accepted; return those for a further transaction."""
     if len(offer.accepted) > 1 and not offer.together and names_limit(reply):
         # The server counts at DATA only. Each further transaction offers half as many.
-        offer.session.most_recipients = len(offer.accepted) // 2
+        offer.session.takes_at_most(len(offer.accepted) // 2)
         accepted = frozenset(offer.accepted)
         return [*(each for each in offered if each.address in accepted), *offer.left]
     offer.replies.update(dict.fromkeys(offer.accepted, temporary(reply)))
@@ -199,7 +199,11 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
     if not await message.claim.before_dot(session.peer):
         raise NoLongerWanted("the client has gone")
     progress.at_dot = True
-    reply = await session.final_dot(tail)
+    try:
+        reply = await session.final_dot(tail)
+    except SessionError as trouble:
+        progress.at_dot = trouble.step is SessionStep.DOT
+        raise
     progress.in_content = progress.at_dot = False
     if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True
@@ -220,10 +224,14 @@ def wants_less(reply: Reply) -> bool:
     return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
 
 
-def stale(trouble: SessionError, progress: Progress, session: Session) -> bool:
+def stale(trouble: SessionError, progress: Progress, session: Session, *, helped: bool) -> bool:
     """Tell whether an error concerns neither message nor server, but only an old session.
 
     A server may close a session at any time, after a number of messages or seconds. A message
     without content sent goes over a fresh session at once.
+
+    ``helped``: the session had served before this message, or has settled a recipient of it. After
+    any other session a fresh one could take the same course, again and again.
     """
-    return session.used and not progress.in_content and trouble.step in _BEFORE_CONTENT
+    before = not progress.in_content and trouble.step in _BEFORE_CONTENT
+    return session.used and helped and before

@@ -36,7 +36,7 @@ async def beyond_ascii(content: AsyncIterator[bytes]) -> bool:
 class HeaderScan:
     """Takes a message chunk by chunk; keeps at most one line, and skips bodies in one step."""
 
-    __slots__ = ("_boundaries", "_buffer", "_field", "_in_header", "_message", "found")
+    __slots__ = ("_at", "_boundaries", "_buffer", "_field", "_in_header", "_message", "found")
 
     def __init__(self) -> None:
         self.found = False
@@ -46,7 +46,9 @@ class HeaderScan:
         """True if the body of this part is a message, and begins with a header."""
         self._boundaries: set[bytes] = set()
         self._buffer = b""
-        """Octets not parsed yet. In a body they begin at the end of a line, or within one."""
+        self._at = 0
+        """Place in the buffer of the first octet not parsed yet. In a body it is the end of a line,
+        or within one."""
         self._field = b""
         """The Content-Type field so far; more lines of it may follow."""
 
@@ -58,39 +60,42 @@ class HeaderScan:
     @property
     def held(self) -> int:
         """The octets that are kept now."""
-        return len(self._buffer) + len(self._field)
+        return len(self._buffer) - self._at + len(self._field)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next octets."""
-        self._buffer += chunk
+        # One copy for each chunk: a copy for each line takes too long if lines are short.
+        self._buffer, self._at = self._buffer[self._at :] + chunk, 0
         while not (self.found or self.over) and self._advance():
             pass
 
     def finish(self) -> None:
         """Note that there are no more octets."""
         if self._in_header:
-            self.found = self.found or not self._buffer.isascii()
+            self.found = self.found or not self._buffer[self._at :].isascii()
 
     def _advance(self) -> bool:
         """Parse the next piece; False: this needs more octets."""
         return self._header_line() if self._in_header else self._body()
 
     def _header_line(self) -> bool:
-        line, end, rest = self._buffer.partition(b"\n")
-        if not end and len(line) < LONGEST_LINE:
+        end = self._buffer.find(b"\n", self._at)
+        if end < 0 and len(self._buffer) - self._at < LONGEST_LINE:
             return False
-        self._buffer = rest
+        line = self._buffer[self._at : end if end >= 0 else None]
+        self._at = end + 1 if end >= 0 else len(self._buffer)
         self.found = self.found or not line.isascii()
         if not line.startswith((b" ", b"\t")):
-            self._note_type()
+            if self._field:
+                self._note_type()
             self._field = line if _TYPE.match(line) else b""
         elif self._field and len(self._field) < LONGEST_FIELD:
             self._field += line
-        if end and not line.rstrip(b"\r"):
+        if end >= 0 and not line.rstrip(b"\r"):
             self._in_header, self._message = self._message, False
             if not self._in_header:
-                self._buffer = b"\n" + rest
-        return bool(end)
+                self._at = end
+        return end >= 0
 
     def _note_type(self) -> None:
         field = self._field.replace(b"\r", b"")
@@ -103,18 +108,17 @@ class HeaderScan:
 
     def _body(self) -> bool:
         """Skip the body up to the next delimiter of a part."""
-        at = self._buffer.find(b"\n--")
+        size = len(self._buffer)
+        at = self._buffer.find(b"\n--", self._at)
         if at < 0:
-            self._buffer = self._buffer[-2:]
+            self._at = max(self._at, size - 2)
             return False
         end = self._buffer.find(b"\n", at + 1)
-        if end < 0 and len(self._buffer) - at < _LONGEST_DELIMITER:
-            self._buffer = self._buffer[at:]
-            return False
-        line = self._buffer[at + 3 : end if end >= 0 else None].rstrip(b" \t\r")
-        self._in_header = line in self._boundaries and end >= 0
         if end < 0:
-            self._buffer = self._buffer[at + 1 :]
-        else:
-            self._buffer = self._buffer[end + (1 if self._in_header else 0) :]
+            unfinished = size - at < _LONGEST_DELIMITER
+            self._at = at if unfinished else at + 1
+            return not unfinished
+        line = self._buffer[at + 3 : end].rstrip(b" \t\r")
+        self._in_header = line in self._boundaries
+        self._at = end + 1 if self._in_header else end
         return True

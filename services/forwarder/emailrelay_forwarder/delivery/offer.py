@@ -47,7 +47,7 @@ class EnvelopeOffer:
 
         """
         if not self.together:
-            most = self.session.most_recipients
+            most = self.session.transaction_size.most
             self.left = list(self.recipients[most:])
             self.recipients = self.recipients[:most]
         await self.session.begin()
@@ -118,7 +118,7 @@ class EnvelopeOffer:
             return False
         if names_limit(reply) and not self._full:
             self._full = True
-            self.session.most_recipients = len(self.accepted)
+            self.session.takes_at_most(len(self.accepted))
         # Some servers answer 503 to every RCPT beyond their limit; that does not concern the
         # recipient.
         return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)

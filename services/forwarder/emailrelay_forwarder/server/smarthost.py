@@ -23,6 +23,7 @@ from emailrelay_forwarder.server.send_rate import SendRate
 from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.session_error import NoSlot, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
+from emailrelay_forwarder.session.transaction_size import MOST_RECIPIENTS, TransactionSize
 
 
 class Smarthost:
@@ -52,6 +53,7 @@ class Smarthost:
         """Sessions with a message."""
         self.send_rate = SendRate()
         """The rate at which the server takes mail."""
+        self._size = TransactionSize()
 
     @property
     def idle(self) -> bool:
@@ -85,6 +87,9 @@ class Smarthost:
             if session is not None:
                 self._live += 1
                 session.owner, session.taken_at = owner, self._loop.time()
+                session.transaction_size = self._size
+                if self._size.most < MOST_RECIPIENTS:
+                    self._size.renew(session.taken_at)
                 return session
             self._queue.leave()
 

@@ -15,6 +15,8 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*)|\r*)\n")
 
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
+MOST_WAITING = 16 * LONGEST_REPLY
+"""Octets of all replies that are not taken yet: those to pipelined commands arrive together."""
 _SHORT = 100
 """Octets of the longest line whose parts are kept: servers repeat most of their short lines."""
 
@@ -38,20 +40,22 @@ class ReplyGarbled(RelayError):
 class ReplyReader:
     """Takes octets in any pieces and returns whole replies, in linear time."""
 
-    __slots__ = ("_buffer", "_code", "_lines", "waiting")
+    __slots__ = ("_buffer", "_code", "_lines", "_read", "waiting")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._code = 0
         """The code of the reply whose first lines have been read; 0: there is none."""
         self._lines: list[str] = []
+        self._read = 0
+        """The octets of those lines."""
         self.waiting = 0
         """The number of octets so far that belong to no reply that was taken."""
 
     def feed(self, data: bytes) -> None:
-        """Add octets; those beyond ``LONGEST_REPLY`` are counted but not kept."""
+        """Add octets; if there are more than ``MOST_WAITING``, they are not kept."""
         self.waiting += len(data)
-        if self.waiting <= LONGEST_REPLY:
+        if self.waiting <= MOST_WAITING:
             self._buffer += data
 
     def take(self) -> RawReply | None:
@@ -61,9 +65,11 @@ class ReplyReader:
             ReplyGarbled: the octets are not a reply; the connection cannot be used.
 
         """
-        if self.waiting > LONGEST_REPLY:
-            raise ReplyGarbled(f"a reply longer than {LONGEST_REPLY} octets")
+        if self.waiting > MOST_WAITING:
+            raise ReplyGarbled(f"replies of more than {MOST_WAITING} octets at once")
         while end := self._buffer.find(b"\n") + 1:
+            if self._read + end > LONGEST_REPLY:
+                break
             octets = bytes(self._buffer[:end])
             line, more = _known(octets) if end <= _SHORT else _read(octets)
             del self._buffer[:end]
@@ -72,12 +78,15 @@ class ReplyReader:
             if more:
                 self._code = line.code
                 self._lines.append(line.message)
+                self._read += end
                 continue
             if self._lines:
                 line = RawReply(line.code, "\n".join([*self._lines, line.message]))
-                self._lines, self._code = [], 0
+                self._lines, self._code, self._read = [], 0, 0
             self.waiting = len(self._buffer)
             return line
+        if self._read + len(self._buffer) > LONGEST_REPLY:
+            raise ReplyGarbled(f"a reply longer than {LONGEST_REPLY} octets")
         return None
 
 

@@ -23,10 +23,8 @@ from emailrelay_forwarder.session.session_error import (
 )
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.sign_in import choice, sign_in
+from emailrelay_forwarder.session.transaction_size import TransactionSize
 from emailrelay_forwarder.session.wire import Wire
-
-MOST_RECIPIENTS = 100
-"""For one transaction. Every server takes as many (RFC 5321 section 4.5.3.1.8), or says so."""
 
 
 class Session:
@@ -39,7 +37,6 @@ class Session:
         "idle_since",
         "largest",
         "messages",
-        "most_recipients",
         "open_mail",
         "owner",
         "peer",
@@ -47,6 +44,7 @@ class Session:
         "slot",
         "taken_at",
         "tls",
+        "transaction_size",
         "unfinished",
         "used",
     )
@@ -64,8 +62,8 @@ class Session:
         """The size limit for messages in octets, if the server gives one (RFC 1870)."""
         self.messages = 0
         """The number of accepted contents."""
-        self.most_recipients = MOST_RECIPIENTS
-        """For one transaction; fewer after the server has refused some."""
+        self.transaction_size = TransactionSize()
+        """The most recipients of a transaction; ``Smarthost.take`` gives that of the server."""
         self.unfinished = False
         """True if an open transaction needs RSET before the next."""
         self.open_mail = b""
@@ -156,6 +154,10 @@ class Session:
         }
         self.largest = largest_message(self.extensions)
 
+    def takes_at_most(self, recipients: int) -> None:
+        """Offer no transaction with more recipients to this server from now on."""
+        self.transaction_size.lower(recipients, asyncio.get_running_loop().time())
+
     async def begin(self) -> None:
         """Prepare a transaction."""
         if self.unfinished:
@@ -202,7 +204,12 @@ class Session:
         self._wire.check_dot()
 
     async def final_dot(self, tail: bytes) -> Reply:
-        """Send the end of the content, with the final dot; return the reply to the content."""
+        """Send the end of the content, with the final dot; return the reply to the content.
+
+        Raises:
+            SessionError: the session is over; at another step than ``DOT``: nothing was sent.
+
+        """
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1

@@ -22,7 +22,7 @@ from emailrelay.reply import Reply
 from emailrelay_forwarder.session import tls
 from emailrelay_forwarder.session.redaction import Redaction
 from emailrelay_forwarder.session.reply_reader import (
-    LONGEST_REPLY,
+    MOST_WAITING,
     RawReply,
     ReplyGarbled,
     ReplyReader,
@@ -75,8 +75,8 @@ class Wire(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         """Keep the octets for ``reply``, or as proof that the server sent them unasked."""
         self._reader.feed(data)
-        if self._reader.waiting > LONGEST_REPLY:  # no reply will be read any more
-            self._ended = self._ended or "the server sent more than a reply"
+        if self._reader.waiting > MOST_WAITING:  # no reply will be read any more
+            self._ended = self._ended or "the server sends without end"
             self.abort()
         self._wake()
 
@@ -211,9 +211,13 @@ class Wire(SMTPProtocol):
     async def final(self, tail: bytes, limit: float) -> RawReply:
         """Send the last of the content with the final dot, and wait for the verdict.
 
-        The limit starts again whenever the peer takes octets of the content.
+        The limit starts again whenever the peer takes octets of the content. An error at another
+        step than ``DOT`` means that nothing was sent.
         """
-        self._send(SessionStep.DOT, tail)
+        self._check(SessionStep.CONTENT)
+        self._sending.write(tail)
+        if self._transcript is not None:
+            self._transcript.sent(SessionStep.DOT, tail)
         reply = await self.reply(SessionStep.DOT, limit)
         # A server that shuts down may send a 421 with it. With any other second answer it is
         # unknown which of them is the verdict.
