@@ -341,19 +341,25 @@ class _FallbackDraft(Draft):
     ) -> None:
         """See ``Draft.commit``."""
         stored = ack is Ack.STORED or (ack is Ack.FILTERED and stage is Stage.READY)
-        if not self._only_stored:
-            try:
-                await self._draft.commit(stage, ack, session, dsn)
-            except RelayError as error:
-                if not stored:
-                    raise
-                await self._change_over(error)
-            else:
-                await self._discard_spare()
-                return
-        if not stored:
+        if self._only_stored and not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
-        await self._draft.commit(stage, Ack.STORED, "", dsn)
+        if self._only_stored:
+            await self._draft.commit(stage, Ack.STORED, "", dsn)
+            return
+        first = self._draft
+        try:
+            await first.commit(stage, ack, session, dsn)
+        except RelayError as error:
+            if not stored:
+                raise
+            try:
+                await self._change_over(error)
+                await self._draft.commit(stage, Ack.STORED, "", dsn)
+            except RelayError:
+                first.refused()
+                raise
+        else:
+            await self._discard_spare()
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""
