@@ -150,9 +150,7 @@ class SeveralStores(Store):
     def _limits_now(self, route: str) -> RouteLimits:
         first = self._all[0]
         if first not in self._open:
-            raise StoreError(
-                "look at the limits of a route", "the first of several stores is away"
-            )
+            raise StoreError("look at the limits of a route", "the first of several stores is away")
         return first.limits(route)
 
     async def set_entrance(self, stage: Stage) -> None:
