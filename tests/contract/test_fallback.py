@@ -10,12 +10,14 @@ from tests.contract.conftest import PostgresOpener, SeveralOpener
 from tests.contract.database_proxy import DatabaseProxy
 from tests.contract.mail import ENVELOPE, PATIENCE, claimed_soon, content_of, listed, put, write
 
+from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store import fallback as fallback_module
 from emailrelay.store.base import CHUNK, Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.postgres.store import PostgresStore
 
 LARGE = [bytes([n]) * CHUNK for n in range(9)]
 
@@ -140,6 +142,32 @@ async def test_large_message_leaves_no_copy(database: PostgresOpener, tmp_path: 
         assert entries(spool / ".new")
         await draft.commit(Stage.READY)
         assert not entries(spool / ".new")
+
+
+async def test_database_that_was_away_at_the_start_is_told_where_mail_enters_in_the_end(
+    database: PostgresOpener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [StoreError("note", "not now"), StoreError("note", "not now")]
+    note = PostgresStore.set_entrance
+
+    async def noting(store: PostgresStore, stage: Stage) -> None:
+        if failures:
+            raise failures.pop()
+        await note(store, stage)
+
+    monkeypatch.setattr(PostgresStore, "set_entrance", noting)
+    async with DatabaseProxy.before(database.server.directory) as proxy:
+        proxy.refuses = True
+        url = database.server.url(database.name, host=str(proxy.directory))
+        spool = f"spool://{tmp_path / 'spool'}"
+        report = database.reports.append
+        async with open_store(url, report=report, fallback=spool, hands_over=True) as store:
+            await store.set_entrance(Stage.UNFILTERED)
+            proxy.refuses = False
+            async with asyncio.timeout(PATIENCE):
+                while not database.run("select stage from emailrelay.entrance"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+    assert failures == []
 
 
 async def moved(store: Store, message: QueueId, spool: Path) -> None:

@@ -11,11 +11,13 @@ from tests.contract.database_proxy import DatabaseProxy
 from tests.contract.mail import ENVELOPE, PATIENCE, listed, next_of, put
 
 from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.routes import Rate
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store import several as several_module
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.postgres.store import PostgresStore
 
 
 @asynccontextmanager
@@ -113,6 +115,59 @@ async def test_database_that_is_away_at_the_start_joins_later(
                 found.add(claim.id)
             assert found == messages
             assert await listed(store) == {}
+
+
+async def test_limits_of_a_route_used_before_the_first_database_was_there(
+    several: SeveralOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_module, "_PAUSE", 0.1)
+    async with first_cut_off(several) as (place, proxy):
+        proxy.refuses = True
+        async with open_store(place, report=several.reports.append) as store:
+            limits = store.limits("isp")
+            with pytest.raises(StoreError, match="away"):
+                await limits.slot(1, within=0.0)
+            proxy.refuses = False
+            taken = False
+            async with asyncio.timeout(PATIENCE):
+                while not taken:
+                    with contextlib.suppress(StoreError):
+                        taken = await limits.slot(1, within=0.0) is not None
+                    await asyncio.sleep(0.01)
+            assert await limits.permit(Rate(1, 60.0)) == 0.0
+
+
+async def test_store_that_joins_is_entered_once_although_it_cannot_be_told_at_first(
+    several: SeveralOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[PostgresStore] = []
+    failures = [StoreError("note", "not now"), StoreError("note", "not now")]
+    enter, note = PostgresStore.__aenter__, PostgresStore.set_entrance
+
+    async def entering(store: PostgresStore) -> PostgresStore:
+        opened = await enter(store)
+        entered.append(store)
+        return opened
+
+    async def noting(store: PostgresStore, stage: Stage) -> None:
+        if len(entered) > 1 and failures:
+            raise failures.pop()
+        await note(store, stage)
+
+    monkeypatch.setattr(several_module, "_PAUSE", 0.1)
+    monkeypatch.setattr(PostgresStore, "__aenter__", entering)
+    monkeypatch.setattr(PostgresStore, "set_entrance", noting)
+    async with first_cut_off(several) as (place, proxy):
+        proxy.refuses = True
+        async with open_store(place, report=several.reports.append) as store:
+            await store.set_entrance(Stage.UNFILTERED)
+            proxy.refuses = False
+            first = several.databases[0]
+            async with asyncio.timeout(PATIENCE):
+                while not first.run("select stage from emailrelay.entrance"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert failures == []
+            assert len(entered) == 2
 
 
 async def test_store_does_not_open_while_all_databases_are_away(several: SeveralOpener) -> None:

@@ -67,6 +67,13 @@ class Draft(ABC):
         duplicate. If the store cannot be asked, it names one as well, and the reply is a 451.
         """
 
+    def refused(self) -> None:  # noqa: B027 - a default
+        """Remove the message if the commit that failed was made all the same.
+
+        It is for a caller that wanted to put the message elsewhere under the same id, and could
+        not. The default suits stores that know whether a commit was made.
+        """
+
     @abstractmethod
     async def discard(self) -> None:
         """Leave nothing of an uncommitted draft; give up waiting for an answer."""

@@ -55,6 +55,8 @@ class FallbackStore(Store):
         self._first, self._second = first, second
         self._origin, self._report, self._hands_over = origin, report, hands_over
         self._open, self._reason = False, ""
+        self._told = True
+        """The first store knows what was noted while it was away."""
         self.missing: str | None = None
         """The reason why a listing lacked the mail of the first store, if one did."""
         self._entrance: Stage | None = None
@@ -137,15 +139,20 @@ class FallbackStore(Store):
 
     async def _there(self) -> bool:
         """Return whether the first store can be used; open it if it was unavailable until now."""
-        if not self._open:
-            with contextlib.suppress(StoreError):  # it was reported at the start
+        with contextlib.suppress(StoreError):  # it was reported at the start
+            if not self._open:
                 await self._first.__aenter__()
-                self._open = True
-                if self._entrance is not None:
-                    await self._first.set_entrance(self._entrance)
-                if self._bounds is not None:
-                    await self._first.history().keep(self._bounds)
+                self._open, self._told = True, False
+            if not self._told:
+                await self._tell()
         return self._open and self._first.unavailable() is None
+
+    async def _tell(self) -> None:
+        if self._entrance is not None:
+            await self._first.set_entrance(self._entrance)
+        if self._bounds is not None:
+            await self._first.history().keep(self._bounds)
+        self._told = True
 
     async def _waits(self) -> bool:
         async for _ in self._second.listing():
@@ -210,6 +217,7 @@ class FallbackStore(Store):
         try:
             await self._now.set_entrance(stage)
         except StoreError as error:
+            self._told = False
             self._report(StoreTrouble(doing="noting whether filters come first", reason=str(error)))
 
     async def entrance(self) -> Stage:
@@ -341,19 +349,25 @@ class _FallbackDraft(Draft):
     ) -> None:
         """See ``Draft.commit``."""
         stored = ack is Ack.STORED or (ack is Ack.FILTERED and stage is Stage.READY)
-        if not self._only_stored:
-            try:
-                await self._draft.commit(stage, ack, session, dsn)
-            except RelayError as error:
-                if not stored:
-                    raise
-                await self._change_over(error)
-            else:
-                await self._discard_spare()
-                return
-        if not stored:
+        if self._only_stored and not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
-        await self._draft.commit(stage, Ack.STORED, "", dsn)
+        if self._only_stored:
+            await self._draft.commit(stage, Ack.STORED, "", dsn)
+            return
+        first = self._draft
+        try:
+            await first.commit(stage, ack, session, dsn)
+        except RelayError as error:
+            if not stored:
+                raise
+            try:
+                await self._change_over(error)
+                await self._draft.commit(stage, Ack.STORED, "", dsn)
+            except RelayError:
+                first.refused()
+                raise
+        else:
+            await self._discard_spare()
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""

@@ -73,10 +73,13 @@ class SeveralStores(Store):
         return self
 
     async def _open_later(self, store: Store) -> None:
+        entered = False
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
             try:
-                await self._closing.enter_async_context(store)
+                if not entered:
+                    await self._closing.enter_async_context(store)
+                    entered = True
                 if self._entrance is not None:
                     await store.set_entrance(self._entrance)
                 if self._bounds is not None:
@@ -143,8 +146,13 @@ class SeveralStores(Store):
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store.limits``."""
+        return _LimitsOfFirst(lambda: self._limits_now(route))
+
+    def _limits_now(self, route: str) -> RouteLimits:
         first = self._all[0]
-        return first.limits(route) if first in self._open else _NoLimits()
+        if first not in self._open:
+            raise StoreError("look at the limits of a route", "the first of several stores is away")
+        return first.limits(route)
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store.set_entrance``."""
@@ -244,18 +252,16 @@ class SeveralStores(Store):
         raise StoreUnusable("several stores cannot be verified at once; name one: --store URL")
 
 
-class _NoLimits(RouteLimits):
-    """The limits of a store that has not been opened."""
+class _LimitsOfFirst(RouteLimits):
+    """The limits of a store that may open later. ``now`` gives them, or raises StoreError."""
 
-    async def slot(self, most: int, *, within: float) -> Slot | None:  # noqa: ARG002 - it refuses
+    def __init__(self, now: Callable[[], RouteLimits]) -> None:
+        self._now = now
+
+    async def slot(self, most: int, *, within: float) -> Slot | None:
         """See ``RouteLimits.slot``."""
-        raise _LIMITS_AWAY
+        return await self._now().slot(most, within=within)
 
-    async def permit(self, rate: Rate) -> float:  # noqa: ARG002 - it refuses
+    async def permit(self, rate: Rate) -> float:
         """See ``RouteLimits.permit``."""
-        raise _LIMITS_AWAY
-
-
-_LIMITS_AWAY = StoreError(
-    "look at the limits of a route", "the first of several stores is unavailable"
-)
+        return await self._now().permit(rate)

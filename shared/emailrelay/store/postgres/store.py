@@ -81,7 +81,7 @@ class PostgresStore(Store):
             database = Database(connections, clock, self._report)
             if not self._looking:
                 await clock_mark.look(database)
-                await sweep.sweep(database)
+                await _sweep_first(database)
             connections.opened = True
         except BaseException:
             await connections.close()
@@ -222,3 +222,11 @@ class PostgresStore(Store):
     def verification(self, *, contents: bool) -> PostgresVerification:
         """See ``Store.verification``."""
         return PostgresVerification(self._database, self, contents=contents)
+
+
+async def _sweep_first(database: Database) -> None:
+    """Sweep at the opening, which does not fail for what stays until the next sweep."""
+    try:
+        await sweep.sweep(database)
+    except StoreError as error:
+        database.trouble("clean up", error)

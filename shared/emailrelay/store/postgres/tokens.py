@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Event
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.connections import DatabaseConnections
+from emailrelay.store.postgres.link.connections import DatabaseConnections, pauses
+from emailrelay.store.postgres.link.trouble import Busy, Lost
 from emailrelay.store.tokens import TokenStore, TokenTurn
 
 _TURN = 120.0
@@ -85,7 +86,22 @@ class _Turn(TokenTurn):
         self._connections, self._account, self._holder = connections, account, holder
 
     async def keep(self, octets: bytes) -> None:
-        """See ``TokenTurn.keep``."""
+        """See ``TokenTurn.keep``; while the database is away it is tried for half a turn.
+
+        The provider may have ended the tokens before these: without them, a person must sign in.
+        """
+        end = asyncio.get_running_loop().time() + _TURN / 2
+        for pause in pauses():
+            try:
+                await self._keep(octets)
+            except (Lost, Busy):
+                if asyncio.get_running_loop().time() >= end:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause)
+
+    async def _keep(self, octets: bytes) -> None:
         async with self._connections.lend("keep new tokens") as connection:
             cursor = await connection.execute(
                 _KEEP, {"name": self._account, "holder": self._holder, "octets": octets}

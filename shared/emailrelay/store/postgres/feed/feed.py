@@ -45,6 +45,8 @@ class PostgresFeed(Feed):
         self._asking: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._over = False
+        self._failed: Exception | None = None
+        """What has ended the asking: an error of this program."""
         self._looked = 0.0
 
     async def __aenter__(self) -> Self:
@@ -101,6 +103,8 @@ class PostgresFeed(Feed):
         """See ``Feed.claim``."""
         if self._spare:
             return self._spare.popleft()
+        if self._failed is not None:
+            raise self._failed
         waiter: asyncio.Future[PostgresClaim] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._soon.set()
@@ -122,6 +126,16 @@ class PostgresFeed(Feed):
         self._spare.append(claim)
 
     async def _ask(self) -> None:
+        """Ask until the feed is over; an unexpected error goes to those that wait."""
+        try:
+            await self._ask_until_over()
+        except Exception as error:  # noqa: BLE001 - it is raised by ``claim``
+            self._failed = error
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_exception(error)
+
+    async def _ask_until_over(self) -> None:
         pause = BUSY
         while not self._over:
             self._soon.clear()

@@ -27,6 +27,15 @@ DatabaseConnection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
 PATIENCE = 30.0
 """Seconds for one transaction; a database that takes longer counts as away."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+LOCK_WAIT = "10s"
+"""Who waits longer for a lock fails alone, before the whole database counts as away."""
+# A host that vanishes within a transaction leaves its locks: the server's kernel notices after 15
+# seconds, not after two hours. (The server's own limit for idle transactions does not count in a
+# pipeline.) These settings end with the transaction, so that a pooler does not pass them on.
+_LIMITS = """
+select set_config('lock_timeout', %(wait)s, true), set_config('tcp_keepalives_idle', '5s', true),
+    set_config('tcp_keepalives_interval', '5s', true), set_config('tcp_keepalives_count', '2', true)
+"""
 
 
 def pauses() -> Iterator[float]:
@@ -93,6 +102,7 @@ class DatabaseConnections:
         """
         self.check(doing)
         async with self._room:
+            self.check(doing)  # it may have gone away while we waited
             connection = await self._take()
             try:
                 with translated(doing):
@@ -122,6 +132,7 @@ class DatabaseConnections:
         """
         async with self.lend(doing, within) as connection, connection.pipeline() as pipeline:
             await connection.execute("begin")
+            await connection.execute(_LIMITS, {"wait": LOCK_WAIT})
             try:
                 yield connection
             except Exception:

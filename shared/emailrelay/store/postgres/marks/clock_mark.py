@@ -1,19 +1,20 @@
 """The latest time that the database's clock has shown: a clock set back must strand no mail."""
 
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 
 _SLACK = 60.0
 """Seconds by which a clock may be put right without more ado."""
+# A process that holds the lock is looking as well, or its host has vanished.
 _SET_BACK = f"""
-select latest > {NOW} + make_interval(secs => %(slack)s) from emailrelay.clock_mark for update
+select latest > {NOW} + make_interval(secs => %(slack)s) from emailrelay.clock_mark
+for update skip locked
 """
-_MARK = f"""
+_FIRST = f"""
 insert into emailrelay.clock_mark (only_row, latest) values (true, {NOW})
-on conflict (only_row) do update set latest = excluded.latest
-where clock_mark.latest < excluded.latest or %(back)s
+on conflict (only_row) do nothing
 """
+_MARK = f"update emailrelay.clock_mark set latest = {NOW} where latest < {NOW} or %(back)s"
 _DUE = f"""
 update emailrelay.message set run_at = {NOW}
 where stage in ('unfiltered', 'ready') and run_at > {NOW}
@@ -31,12 +32,11 @@ async def look(database: Database) -> None:
     """
     parameters = {"now": database.clock.parameter, "slack": _SLACK}
     async with database.connections.transact("look at the clock") as connection:
-        back = await _is_back(connection, parameters)
+        found = await (await connection.execute(_SET_BACK, parameters)).fetchone()
+        if found is None:  # there is no mark yet, or another process looks
+            await connection.execute(_FIRST, parameters)
+            return
+        back = found == (True,)
         if back:
             await connection.execute(_DUE, parameters)
         await connection.execute(_MARK, {**parameters, "back": back})
-
-
-async def _is_back(connection: DatabaseConnection, parameters: dict[str, float | None]) -> bool:
-    cursor = await connection.execute(_SET_BACK, parameters)
-    return await cursor.fetchone() == (True,)

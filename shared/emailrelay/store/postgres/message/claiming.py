@@ -7,11 +7,13 @@ from uuid import UUID
 from emailrelay import envelope_format, journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import NULL_SENDER, Envelope
-from emailrelay.errors import DamagedMessage
+from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events.delivery import Withdrawn
 from emailrelay.events.store import PossibleDuplicate, SetAside
 from emailrelay.journal import Doubted, Entry, History
 from emailrelay.message_end import MessageEnd
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
@@ -23,6 +25,8 @@ from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded
 _SMALL = 64 * 1024
 """Octets of a content that comes with its claim."""
 _WORKED_ON = (Stage.UNFILTERED, Stage.READY)
+_RUN_AT = 8
+"""The place of ``run_at`` in ``COLUMNS``, whose first is the id."""
 _FREE = "(m.lease_until is null or m.lease_until <= statement_timestamp())"
 _LEASE = f"""
 update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
@@ -99,20 +103,25 @@ class Claimer:
     async def due(self, stage: Stage, most: int) -> list[TakenMessage]:
         """Claim up to ``most`` messages that are due, oldest first.
 
+        One that cannot be read is reported, and free again when its lease ends.
+
         Raises:
             StoreError: the database cannot be asked now.
 
         """
         left_alone = self._database.left_alone()
         parameters = {"stage": stage.value, "most": most, "left_alone": left_alone}
-        return await self._judged(await self._lease(_DUE, parameters))
+        judged = [await self._try_to_judge(found) for found in await self._lease(_DUE, parameters)]
+        return [taken for taken in judged if taken is not None]
 
     async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> TakenMessage | None:
         """Claim one message. None: gone, at another stage, claimed by another, or not due."""
         parameters = {"stage": stage.value, "id": message, "due_only": due_only}
-        return next(iter(await self._judged(await self._lease(_ONE, parameters))), None)
+        for found in await self._lease(_ONE, parameters):
+            return await self._judge(_leased(found))
+        return None
 
-    async def _lease(self, statement: str, given: Mapping[str, object]) -> list[_Leased]:
+    async def _lease(self, statement: str, given: Mapping[str, object]) -> list[tuple[object, ...]]:
         database = self._database
         parameters = {
             **given,
@@ -126,11 +135,16 @@ class Claimer:
             connection.cursor(binary=True) as cursor,
         ):
             await cursor.execute(statement.encode(), parameters)
-            return sorted(map(_leased, await cursor.fetchall()), key=_age)
+            return sorted(await cursor.fetchall(), key=_age)
 
-    async def _judged(self, leased: Sequence[_Leased]) -> list[TakenMessage]:
-        judged = [await self._judge(each) for each in leased]
-        return [taken for taken in judged if taken is not None]
+    async def _try_to_judge(self, found: Sequence[object]) -> TakenMessage | None:
+        try:
+            return await self._judge(_leased(found))
+        except StoreError as error:
+            self._database.refused(f"claim {_id(found)}", error)
+        except ValueError as error:  # a value of a later release
+            self._database.trouble(f"claim {_id(found)}", error)
+        return None
 
     async def _judge(self, leased: _Leased) -> TakenMessage | None:
         row, waits = leased.row, leased.waits
@@ -209,5 +223,9 @@ def _leased(found: Sequence[object]) -> _Leased:
     return _Leased(read(columns), waits, content, size or 0)
 
 
-def _age(leased: _Leased) -> tuple[float, UUID]:
-    return leased.row.run_at, leased.row.uuid
+def _age(found: Sequence[object]) -> tuple[float, UUID]:
+    return cast("float", found[_RUN_AT]), cast("UUID", found[0])
+
+
+def _id(found: Sequence[object]) -> QueueId:
+    return from_uuid(cast("UUID", found[0]))

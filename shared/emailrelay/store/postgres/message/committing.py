@@ -107,7 +107,8 @@ class Committer:
     def __init__(self, database: Database, *, waits: bool = True) -> None:
         """Use ``database``. A commit whose answer is lost lasts until its fate is known.
 
-        Without ``waits`` it fails at once: the caller puts the message elsewhere under the same id.
+        Without ``waits``, that of a message for which no client waits fails at once: the caller
+        puts the message elsewhere under the same id, or calls ``take_back``.
         """
         self._database, self._waits = database, waits
         self._batch: Batch[NewMessage, None] = Batch(
@@ -123,13 +124,14 @@ class Committer:
         """Make a message durable.
 
         Raises:
+            AnswerLost: it may be committed (without ``waits``).
             StoreError: it is not committed.
 
         """
         try:
             await self._batch.do(message)
-        except _AnswerLost:
-            if not self._waits:
+        except AnswerLost:
+            if not self._waits and message.ack is Ack.STORED:
                 raise
             await self._settle_fate(message)
         self._database.ring(message.stage)
@@ -185,13 +187,16 @@ class Committer:
                 if loop.time() >= end:
                     doing = f"commit {from_uuid(message.id)}"
                     self._database.trouble(doing, f"its fate is unknown: {error}")
-                    taking = asyncio.create_task(self._take_back(message.id))
-                    self._unknown[message.id] = taking
+                    self.take_back(message.id)
                     raise
             else:
                 self._unknown.pop(message.id, None)
                 return
             await asyncio.sleep(pause)
+
+    def take_back(self, message: UUID) -> None:
+        """Remove a message of unknown fate, once the database answers: its client was refused."""
+        self._unknown[message] = asyncio.create_task(self._take_back(message))
 
     async def _take_back(self, message: UUID) -> None:
         """Remove a message whose client was told that it is not committed, if it is after all."""
@@ -224,11 +229,11 @@ class Committer:
                 committing = True
         except Lost as error:
             if committing:
-                raise _AnswerLost("commit a message", str(error)) from error
+                raise AnswerLost("commit a message", str(error)) from error
             raise
 
 
-class _AnswerLost(Lost):
+class AnswerLost(Lost):
     """The connection broke between COMMIT and its answer."""
 
 

@@ -17,7 +17,7 @@ from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.draft import Draft
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.message.committing import Committer, NewMessage
+from emailrelay.store.postgres.message.committing import AnswerLost, Committer, NewMessage
 from emailrelay.store.postgres.message.upload import Upload
 from emailrelay.store.postgres.message.waiting import ClientWaits
 
@@ -40,6 +40,7 @@ class PostgresDraft(Draft):
         self._envelope = envelope
         self._upload = Upload(database, self._uuid)
         self._committed, self._awaited = False, False
+        self._fate_unknown = False
         self._committing: asyncio.Future[None] | None = None
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
@@ -78,8 +79,9 @@ class PostgresDraft(Draft):
         self._committing = asyncio.ensure_future(self._committer.commit(message))
         try:
             await asyncio.shield(self._committing)
-        except StoreError:
+        except StoreError as error:
             self._committed = False
+            self._fate_unknown = isinstance(error, AnswerLost)
             self._waiters.forget(self._uuid)
             self._awaited = False
             raise
@@ -117,6 +119,11 @@ class PostgresDraft(Draft):
             return await self._waiters.answer(self._uuid, within, gone)
         finally:
             self._awaited = False
+
+    def refused(self) -> None:
+        """See ``Draft.refused``."""
+        if self._fate_unknown:
+            self._committer.take_back(self._uuid)
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""

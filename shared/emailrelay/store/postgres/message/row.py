@@ -63,13 +63,21 @@ def read(found: Sequence[object]) -> Row:
         uuid=cast("UUID", uuid),
         stage=Stage(str(stage)),
         token=cast("int", token),
-        wish=None if wish is None else AdministratorWish(str(wish)),
+        wish=wish_of(wish),
         doubt=None if doubt is None else str(doubt),
         size=cast("int", size),
         head=cast("bytes", head),
         journal=cast("bytes", lines),
         run_at=cast("float", run_at),
     )
+
+
+def wish_of(found: object) -> AdministratorWish | None:
+    """Return the wish of a column; one of a later release counts as none."""
+    try:
+        return None if found is None else AdministratorWish(str(found))
+    except ValueError:
+        return None
 
 
 def uuid_of(message: QueueId) -> UUID | None:

@@ -31,7 +31,7 @@ from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.past import add
-from emailrelay.store.postgres.message.row import lines
+from emailrelay.store.postgres.message.row import lines, wish_of
 from emailrelay.store.postgres.message.upload import move
 from emailrelay.store.transition import Change
 
@@ -269,13 +269,9 @@ async def _lock(
     """Lock the rows that still belong to their claims; return the operator's wish for each."""
     cursor = await connection.execute(_LOCK, _fenced(endings))
     return {
-        (cast("UUID", found), cast("int", token)): _wish(wish)
+        (cast("UUID", found), cast("int", token)): wish_of(wish)
         for found, token, wish in await cursor.fetchall()
     }
-
-
-def _wish(found: object) -> AdministratorWish | None:
-    return None if found is None else AdministratorWish(str(found))
 
 
 async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[Ending]) -> None:

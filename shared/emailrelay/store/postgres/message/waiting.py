@@ -18,12 +18,12 @@ from emailrelay.journal import Doubted
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
-from emailrelay.store import transition
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.message.committing import WAIT
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
+from emailrelay.store.transition import Change
 
 _UNKNOWN = Reply(451, "4.3.0 it is not known what has become of the message, try again later")
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
@@ -41,6 +41,11 @@ and (m.lease_until is null or m.lease_until <= statement_timestamp()) returning 
 """
 _DOUBTED = "update emailrelay.message set journal = journal || %(lines)s where id = %(id)s"
 _BODY = "delete from emailrelay.body where message = %(id)s"
+# A commit that arrives late does not bring the message back.
+_LEFT = """
+insert into emailrelay.history (id, ended_at, how)
+values (%(id)s, statement_timestamp(), 'withdrawn')
+"""
 
 
 class ClientWaits:
@@ -100,8 +105,7 @@ class ClientWaits:
                     row = await removed.fetchone()
                     withdrawn = row is not None
                     if row is not None:
-                        await connection.execute(_BODY, parameters)
-                        await self._remember(connection, read(row))
+                        dot = await self._leave(connection, read(row), dot)
                 if dot and not withdrawn:
                     doubted = lines([Doubted(at=self._database.clock(), peer=dot)])
                     await connection.execute(_DOUBTED, {**parameters, "lines": doubted})
@@ -115,13 +119,22 @@ class ClientWaits:
             return _UNKNOWN
         if withdrawn:
             self._database.report(Withdrawn(id=from_uuid(message)))
-        elif dot:
+        if dot:
             self._database.report(PossibleDuplicate(id=from_uuid(message), peer=dot))
         return None
 
-    async def _remember(self, connection: DatabaseConnection, row: Row) -> None:
-        gone, now = transition.gone(MessageEnd.WITHDRAWN), self._database.clock()
+    async def _leave(self, connection: DatabaseConnection, row: Row, dot: str) -> str:
+        """Finish the removal of a row; return the server that may have the message, or nothing.
+
+        Its forwarder may have died after the final dot.
+        """
+        await connection.execute(_BODY, {"id": row.uuid})
+        await connection.execute(_LEFT, {"id": row.uuid})
+        now, peer = self._database.clock(), dot or row.doubt or ""
+        doubts = (Doubted(at=now, peer=peer),) if peer else ()
+        gone = Change(doubts, None, end=MessageEnd.WITHDRAWN)
         await past.add(self._database, connection, [past.of_row(row, gone, now)])
+        return peer
 
     async def _look(self) -> None:
         """Look for answers, often at first, and renew the waits."""

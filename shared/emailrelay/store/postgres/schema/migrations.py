@@ -197,6 +197,11 @@ create table emailrelay.history_bounds (
     paused_until timestamptz
 )
 """
+# Only the rest is swept row by row: it takes all if the services' user does not own the tables.
+_HISTORY_BY_TIME = Tuned(
+    "create index history_rest_ended on emailrelay.history_rest (ended_at)",
+    "create index history_ended on emailrelay.history (ended_at)",
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -236,6 +241,12 @@ MIGRATIONS: tuple[Migration, ...] = (
             _PAST_BY_TIME,
             _HISTORY_BOUNDS,
         ),
+    ),
+    Migration(
+        version=3,
+        title="an index for the sweep of old ids",
+        oldest=1,
+        statements=(_HISTORY_BY_TIME,),
     ),
 )
 LATEST = MIGRATIONS[-1].version

@@ -26,6 +26,12 @@ on conflict (version) do nothing
 """Another process that makes the same step waits here until it is made."""
 
 
+_NOT_KNOWN = (
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.SyntaxError,
+    psycopg.errors.UndefinedTable,
+)
+"""The last one is for a part of a table that an earlier step has made whole."""
 _LACKING = """
 select c.relname from pg_class c join pg_namespace s on s.oid = c.relnamespace
 where s.nspname = 'emailrelay' and c.relkind in ('r', 'p') and not exists
@@ -125,7 +131,7 @@ async def _execute(
         try:
             async with connection.transaction():
                 await connection.execute(statement.tuned)
-        except (psycopg.errors.FeatureNotSupported, psycopg.errors.SyntaxError):
+        except _NOT_KNOWN:
             pass  # this database is only compatible with PostgreSQL
         else:
             return
