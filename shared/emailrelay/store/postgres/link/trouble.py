@@ -8,8 +8,9 @@ import psycopg
 
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 
-_LOST_CLASSES = ("08", "57P", "40003")
-"""SQLSTATEs of a connection that is gone, of a server that stops or starts, of an unknown end."""
+_LOST_CLASSES = ("08", "57P", "40003", "25P03", "25P04")
+"""SQLSTATEs of a connection that is gone or ended by a time limit of the server, of a server that
+stops or starts, of an unknown end."""
 _ADVICE = {
     "42P01": "a table is missing; run: emailrelay-store init",
     "42703": "a column is missing; run: emailrelay-store migrate",
@@ -55,6 +56,10 @@ class Conflict(Busy):
 
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether the connection, not the statement, is the trouble."""
+class Final(StoreError):
+    """The work cannot be done any more, however often it is tried."""
+
+
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
