@@ -15,7 +15,7 @@ from typing import Self
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.errors import RelayError, StoreError
+from emailrelay.errors import IdTaken, RelayError, StoreError
 from emailrelay.events.event import Report
 from emailrelay.events.store import HandedOver, StoreTrouble
 from emailrelay.journal import AdministratorWish, Entry
@@ -345,6 +345,8 @@ class _FallbackDraft(Draft):
             try:
                 await self._draft.commit(stage, ack, session, dsn)
             except RelayError as error:
+            except IdTaken:  # in the second store it would count as the other one
+                raise
                 if not stored:
                     raise
                 await self._change_over(error)
