@@ -121,9 +121,10 @@ class FallbackStore(Store):
                     if await self._waits():
                         await self._hand_over(mover)
                         finished = finished and not mover.left
-            except RelayError as error:
+            except Exception as error:  # noqa: BLE001 - mail would wait for the next start
                 there = finished = False
-                self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+                reason = str(error) if isinstance(error, RelayError) else repr(error)
+                self._report(StoreTrouble(doing="hand mail over", reason=reason))
             await asyncio.sleep(_AFTER_TROUBLE if there and not finished else _PAUSE)
 
     async def _finish_earlier(self, mover: Mover) -> bool:
@@ -344,9 +345,9 @@ class _FallbackDraft(Draft):
         if not self._only_stored:
             try:
                 await self._draft.commit(stage, ack, session, dsn)
-            except RelayError as error:
             except IdTaken:  # in the second store it would count as the other one
                 raise
+            except RelayError as error:
                 if not stored:
                     raise
                 await self._change_over(error)

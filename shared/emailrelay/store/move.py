@@ -76,13 +76,15 @@ class Mover:
         """Make the last step for messages of an earlier try, which died before it.
 
         Raises:
-            StoreError: a store cannot be read now.
+            StoreError: a store cannot be read now, or a message cannot be finished now; the others
+                were.
 
         """
         async for listed in self.target.listing((Stage.HELD,)):
             try:
                 found = await self.target.describe(listed.id)
                 moving = None if found is None else found[2].moving
+        trouble: StoreError | None = None
                 if moving is None or moving.origin != self.origin:
                     continue
                 if await self.source.describe(listed.id) is None:
@@ -93,12 +95,18 @@ class Mover:
     async def _move_one(self, message: QueueId) -> None:
         try:
             reason = await self._move(message)
+            except StoreError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
         except RelayError as error:
             reason = str(error)
         if reason is None:
             self.moved += 1
         elif reason:
             self.left[message] = reason
+        except Exception as error:  # noqa: BLE001 - a bug with one message must not stop the others
+            reason = f"internal error: {error!r}"
 
     async def _move(self, message: QueueId) -> str | None:
         """Move a message; return None, or the reason why it stays; empty: it has left by itself."""
