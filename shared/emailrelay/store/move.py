@@ -12,7 +12,7 @@ Guarantee: at any time, at most one of the two stores works on the message, and 
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
@@ -28,6 +28,9 @@ from emailrelay.store.claim import Claim
 
 _AT_ONCE = 16
 """Messages that are moved at the same time."""
+_STOPPING = 3.0
+"""Seconds that a stop leaves a message whose last steps are under way: the source has removed it,
+and the target does not work on it yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,33 +83,33 @@ class Mover:
                 were.
 
         """
+        trouble: StoreError | None = None
         async for listed in self.target.listing((Stage.HELD,)):
             try:
                 found = await self.target.describe(listed.id)
                 moving = None if found is None else found[2].moving
-        trouble: StoreError | None = None
                 if moving is None or moving.origin != self.origin:
                     continue
                 if await self.source.describe(listed.id) is None:
                     await self.target.wish(listed.id, AdministratorWish.ARRIVE)
             except DamagedMessage:
                 continue  # it is no message of ours: we write whole ones
-
-    async def _move_one(self, message: QueueId) -> None:
-        try:
-            reason = await self._move(message)
             except StoreError as error:
                 trouble = error
         if trouble is not None:
             raise trouble
+
+    async def _move_one(self, message: QueueId) -> None:
+        try:
+            reason = await self._move(message)
         except RelayError as error:
             reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug with one message must not stop the others
+            reason = f"internal error: {error!r}"
         if reason is None:
             self.moved += 1
         elif reason:
             self.left[message] = reason
-        except Exception as error:  # noqa: BLE001 - a bug with one message must not stop the others
-            reason = f"internal error: {error!r}"
 
     async def _move(self, message: QueueId) -> str | None:
         """Move a message; return None, or the reason why it stays; empty: it has left by itself."""
@@ -128,9 +131,12 @@ class Mover:
             if moving is None:
                 return "an operator has set it aside meanwhile"
             await self._hand_over(claim, moving)
-            await claim.settle(Done(end=MessageEnd.MOVED))
-        await self.target.wish(message, AdministratorWish.ARRIVE)
+            await _to_the_end(self._let_go(claim))
         return None
+
+    async def _let_go(self, claim: Claim) -> None:
+        await claim.settle(Done(end=MessageEnd.MOVED))
+        await self.target.wish(claim.id, AdministratorWish.ARRIVE)
 
     async def _reason_to_stay(self, message: QueueId, stage: Stage, history: History) -> str | None:
         if history.ack is Ack.DELIVERED:
@@ -163,6 +169,18 @@ class Mover:
         await self.target.adopt(
             claim.id, claim.envelope, entries, content, once=self.once and not moving.origin
         )
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Do some work; a call that is cancelled still gives it ``_STOPPING`` seconds."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,), timeout=_STOPPING)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def _measured(claim: Claim) -> tuple[int, int]:
