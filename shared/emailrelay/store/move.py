@@ -38,7 +38,8 @@ class Mover:
     """A move of all messages from ``source`` to ``target``.
 
     ``origin`` names the source in the target: the same text for each try, and for no other source.
-    ``once``: ids that the target has seen leave do not come back to it.
+    ``once``: ids that the target has seen leave do not come back to it, unless they were moved into
+    the source from there or elsewhere: the source has the only copy then.
     """
 
     source: Store
@@ -141,7 +142,7 @@ class Mover:
     async def _reason_to_stay(self, message: QueueId, stage: Stage, history: History) -> str | None:
         if history.ack is Ack.DELIVERED:
             return "its client waits for the reply of the next server"
-        if not self.once and await self.target.describe(message) is not None:
+        if not self._once(history) and await self.target.describe(message) is not None:
             return "the other store has a message with this id; delete one of the two"
         if stage is Stage.FAILED and history.notified:
             failure = await self.source.failure(message)
@@ -167,8 +168,11 @@ class Mover:
         )
         content: AsyncIterator[bytes] = claim.content()
         await self.target.adopt(
-            claim.id, claim.envelope, entries, content, once=self.once and not moving.origin
+            claim.id, claim.envelope, entries, content, once=self._once(claim.history)
         )
+
+    def _once(self, history: History) -> bool:
+        return self.once and not history.origin
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:
