@@ -42,6 +42,10 @@ class StoreError(RelayError):
         self.no_room = isinstance(cause, OSError) and cause.errno in _NO_ROOM
 
 
+class IdTaken(StoreError):
+    """A new message was not committed: another one has its id, or had it and has left."""
+
+
 @contextlib.contextmanager
 def as_store_error(doing: str) -> Generator[None]:
     """Raise a StoreError for an OSError of the block; see ``StoreError`` for ``doing``."""

@@ -179,6 +179,8 @@ class History(NamedTuple):
     """A filter's reason to hold it; empty: the operator holds it, or it is not held."""
     moving: Moving | None = None
     """The last move; it is under way while the message is HELD."""
+    origin: str = ""
+    """The store that it came from; empty: it was begun in this one."""
     released: bool = False
     """True if an operator has released the message as it is."""
     doubts: tuple[str, ...] = ()
@@ -311,4 +313,4 @@ def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> Hi
                 held=True, held_for=entry.reason, moving=None, stage=entry.stage
             )
         case Moving():
-            return history._replace(moving=entry)
+            return history._replace(moving=entry, origin=entry.origin or history.origin)

@@ -6,7 +6,8 @@ from uuid import UUID
 from emailrelay.queue_id import PROCESS_BITS, QueueId
 
 _COUNT_BITS = 32
-_OURS = re.compile(r"([0-9]{1,15})\.([0-9]{1,13})\.([0-9]{1,10})")
+_NUMBER = "(0|[1-9][0-9]{0,14})"  # each id has one spelling
+_OURS = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 def to_uuid(queue_id: QueueId) -> UUID:

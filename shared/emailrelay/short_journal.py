@@ -7,7 +7,7 @@ all earlier attempts, each recipient once. Lines of other programs stay, before 
 from collections.abc import Iterable, Iterator
 
 from emailrelay import journal, journal_format
-from emailrelay.journal import Attempt, Doubted, Entry, History
+from emailrelay.journal import Attempt, Doubted, Entry, History, Moving
 
 _REASON = b"X-MailRelay-Reason"
 """The beginnings of the two lines that are written with ``Failed``."""
@@ -34,12 +34,23 @@ def _sorted_out(
     for line in lines:
         entry = journal_format.parse_line(line)
         if entry is not None:
-            kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
+            kind = type(entry).__name__, _which(entry)
             last.pop(kind, None)  # at the place of its last line
             last[kind] = entry
             yield entry
         elif line and not line.startswith(_REASON):
             others.append(line + b"\r\n")
+
+
+def _which(entry: Entry) -> str:
+    """Return which lines of a kind count as one; one of each stays."""
+    match entry:
+        case Doubted():
+            return entry.peer
+        case Moving():
+            return "came" if entry.origin else "goes"
+        case _:
+            return ""
 
 
 def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:

@@ -6,6 +6,7 @@ import pytest
 from tests.contract.conftest import PostgresOpener
 from tests.contract.mail import (
     PATIENCE,
+    claimed,
     listed,
     next_of,
     put,
@@ -85,3 +86,31 @@ async def told(database: PostgresOpener, doing: str, reason: str) -> None:
             for each in database.reports
         ):
             await asyncio.sleep(0.01)
+
+
+async def test_delivery_that_the_database_refuses_is_recorded_when_it_takes_it(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store, database() as other:
+        message = await put(store)
+        claim = await claimed(store, message)
+        assert await claim.before_dot("smarthost.test:25")
+        database.run("alter table emailrelay.history detach partition emailrelay.history_rest")
+        settling = asyncio.create_task(claim.settle(Done()))
+        async with asyncio.timeout(PATIENCE):
+            while not _refusals(database):  # noqa: ASYNC110 -- seen by asking
+                await asyncio.sleep(0.01)
+        assert await other.claim(Stage.READY, message) is None, "it would be sent again"
+        database.run(
+            "alter table emailrelay.history attach partition emailrelay.history_rest default"
+        )
+        await settling
+        assert await listed(other) == {}
+
+
+def _refusals(database: PostgresOpener) -> list[str]:
+    return [
+        event.reason
+        for event in database.reports
+        if isinstance(event, StoreTrouble) and event.doing == "settle a message"
+    ]

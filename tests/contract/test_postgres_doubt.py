@@ -115,7 +115,8 @@ async def test_commit_that_arrives_after_its_message_has_left_changes_nothing(
     )
     conninfo = database.server.conninfo(database.name)
     async with await psycopg.AsyncConnection.connect(conninfo) as connection:
-        await committing.insert(connection, [late], None)
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            await committing.insert(connection, [late], None, first=True)
     async with database() as store:
         assert await listed(store) == {}
 

@@ -59,9 +59,9 @@ def test_history_is_the_same_after_a_move(lines: list[Entry], stage: Stage) -> N
         for entry in moved_journal.entries(before, length=5, crc32=7, moving=MOVING)
     )
     after = journal_format.history(written)
-    assert after.moving == MOVING
+    assert (after.moving, after.origin) == (MOVING, MOVING.origin)
     for name in before._fields:
-        if name not in {"moving", "last_attempt"}:
+        if name not in {"moving", "origin", "last_attempt"}:
             assert getattr(after, name) == getattr(before, name), name
     if before.last_attempt is None:
         assert after.last_attempt is None

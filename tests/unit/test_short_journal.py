@@ -18,6 +18,7 @@ from emailrelay.journal import (
     Flushed,
     Held,
     History,
+    Moving,
     Notified,
     Released,
     Wished,
@@ -106,3 +107,12 @@ def test_text_that_puts_off_many_is_written_once() -> None:
 def test_journal_of_an_earlier_version_is_read() -> None:
     line = b'X-MailRelay-Attempt: {"at":1,"peer":"p","replies":{"a@x.test":"451 later"}}\r\n'
     assert journal_format.parse(line) == [Attempt(at=1.0, peer="p", replies={A: LATER})]
+
+
+def test_origin_of_a_moved_message_stays() -> None:
+    came = Moving(at=2.0, stage=Stage.READY, origin="host:/spool")
+    goes = [Moving(at=at, stage=Stage.READY) for at in (3.0, 4.0, 5.0)]
+    shortened = short_journal.shorten(_lines([ACCEPTED, came, *goes]))
+    assert shortened is not None
+    assert shortened.count(b"Moving") == 2
+    assert _read(shortened).origin == "host:/spool"

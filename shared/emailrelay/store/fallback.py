@@ -15,7 +15,7 @@ from typing import Self
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.errors import RelayError, StoreError
+from emailrelay.errors import IdTaken, RelayError, StoreError
 from emailrelay.events.event import Report
 from emailrelay.events.store import HandedOver, StoreTrouble
 from emailrelay.journal import AdministratorWish, Entry
@@ -123,9 +123,10 @@ class FallbackStore(Store):
                     if await self._waits():
                         await self._hand_over(mover)
                         finished = finished and not mover.left
-            except RelayError as error:
+            except Exception as error:  # noqa: BLE001 - mail would wait for the next start
                 there = finished = False
-                self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+                reason = str(error) if isinstance(error, RelayError) else repr(error)
+                self._report(StoreTrouble(doing="hand mail over", reason=reason))
             await asyncio.sleep(_AFTER_TROUBLE if there and not finished else _PAUSE)
 
     async def _finish_earlier(self, mover: Mover) -> bool:
@@ -357,6 +358,8 @@ class _FallbackDraft(Draft):
         first = self._draft
         try:
             await first.commit(stage, ack, session, dsn)
+        except IdTaken:  # in the second store it would count as the other one
+            raise
         except RelayError as error:
             if not stored:
                 raise

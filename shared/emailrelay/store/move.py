@@ -12,7 +12,7 @@ Guarantee: at any time, at most one of the two stores works on the message, and 
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
@@ -28,6 +28,9 @@ from emailrelay.store.claim import Claim
 
 _AT_ONCE = 16
 """Messages that are moved at the same time."""
+_STOPPING = 3.0
+"""Seconds that a stop leaves a message whose last steps are under way: the source has removed it,
+and the target does not work on it yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +38,8 @@ class Mover:
     """A move of all messages from ``source`` to ``target``.
 
     ``origin`` names the source in the target: the same text for each try, and for no other source.
-    ``once``: ids that the target has seen leave do not come back to it.
+    ``once``: ids that the target has seen leave do not come back to it, unless they were moved into
+    the source from there or elsewhere: the source has the only copy then.
     """
 
     source: Store
@@ -76,9 +80,11 @@ class Mover:
         """Make the last step for messages of an earlier try, which died before it.
 
         Raises:
-            StoreError: a store cannot be read now.
+            StoreError: a store cannot be read now, or a message cannot be finished now; the others
+                were.
 
         """
+        trouble: StoreError | None = None
         async for listed in self.target.listing((Stage.HELD,)):
             try:
                 found = await self.target.describe(listed.id)
@@ -89,12 +95,18 @@ class Mover:
                     await self.target.wish(listed.id, AdministratorWish.ARRIVE)
             except DamagedMessage:
                 continue  # it is not a message of ours: we write whole ones
+            except StoreError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     async def _move_one(self, message: QueueId) -> None:
         try:
             reason = await self._move(message)
         except RelayError as error:
             reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug with one message must not stop the others
+            reason = f"internal error: {error!r}"
         if reason is None:
             self.moved += 1
         elif reason:
@@ -120,14 +132,17 @@ class Mover:
             if moving is None:
                 return "an operator has set it aside meanwhile"
             await self._hand_over(claim, moving)
-            await claim.settle(Done(end=MessageEnd.MOVED))
-        await self.target.wish(message, AdministratorWish.ARRIVE)
+            await _to_the_end(self._let_go(claim))
         return None
+
+    async def _let_go(self, claim: Claim) -> None:
+        await claim.settle(Done(end=MessageEnd.MOVED))
+        await self.target.wish(claim.id, AdministratorWish.ARRIVE)
 
     async def _reason_to_stay(self, message: QueueId, stage: Stage, history: History) -> str | None:
         if history.ack is Ack.DELIVERED:
             return "its client waits for the reply of the next server"
-        if not self.once and await self.target.describe(message) is not None:
+        if not self._once(history) and await self.target.describe(message) is not None:
             return "the other store has a message with this id; delete one of the two"
         if stage is Stage.FAILED and history.notified:
             failure = await self.source.failure(message)
@@ -153,8 +168,23 @@ class Mover:
         )
         content: AsyncIterator[bytes] = claim.content()
         await self.target.adopt(
-            claim.id, claim.envelope, entries, content, once=self.once and not moving.origin
+            claim.id, claim.envelope, entries, content, once=self._once(claim.history)
         )
+
+    def _once(self, history: History) -> bool:
+        return self.once and not history.origin
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Do some work; a call that is cancelled still gives it ``_STOPPING`` seconds."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,), timeout=_STOPPING)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def _measured(claim: Claim) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import clock_mark, entrance
 from emailrelay.store.postgres.marks.limits import PostgresLimits, Slots
-from emailrelay.store.postgres.message import operator
+from emailrelay.store.postgres.message import adoption, operator
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
 from emailrelay.store.postgres.message.claiming import Claimer
 from emailrelay.store.postgres.message.committing import Committer
@@ -147,12 +147,8 @@ class PostgresStore(Store):
         *,
         once: bool = False,
     ) -> None:
-        """See ``Store.adopt``; the history knows for seven days of messages that have left."""
-        async with self.draft(envelope, message) as draft:
-            async for chunk in content:
-                if not draft.write(chunk):
-                    await draft.drain()
-            await draft.take_over(entries, once=once)
+        """See ``Store.adopt``."""
+        await adoption.adopt(self._database, message, envelope, entries, content, once=once)
 
     def unavailable(self) -> StoreError | None:
         """See ``Store.unavailable``."""

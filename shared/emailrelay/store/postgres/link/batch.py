@@ -1,13 +1,14 @@
 """Small works done together: what comes while one batch is in progress goes with the next."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.store.postgres.link.connections import pauses
-from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost
+from emailrelay.store.postgres.link.trouble import Busy, Conflict, Final, Lost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,7 +22,8 @@ class Batch(Generic[Item, Result]):
     """Runs ``run`` with up to ``most`` items at a time, one batch after the other.
 
     A batch that the database refuses is run again item by item, so that a bad item fails alone.
-    Items that ``stay`` are run again until the database answers, however long it is unavailable. A
+    Items that ``stay`` are run again until the database answers, however long it is unavailable. If
+    it refuses one of them, that one is tried again beside the batches, so that it stops no other. A
     batch that conflicts with another transaction is run again in any case, a few times.
     """
 
@@ -39,6 +41,8 @@ class Batch(Generic[Item, Result]):
         self._run, self._most, self._weight, self._stays = run, most, weight, stays
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._apart = set[asyncio.Task[None]]()
+        """The tries of items that the database has refused."""
 
     async def do(self, item: Item) -> Result:
         """Do one item with others; cancelling the wait does not undo it.
@@ -59,12 +63,18 @@ class Batch(Generic[Item, Result]):
 
     async def close(self) -> None:
         """Finish all items within ``CLOSING`` seconds; those left fail."""
-        if self._running is None or self._running.done():
-            return
-        await asyncio.wait((self._running,), timeout=CLOSING)
-        if not self._running.done():
-            self._running.cancel()
-            await asyncio.wait((self._running,))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING):
+                while under_way := self._under_way():
+                    await asyncio.wait(under_way)
+        left = tuple(self._under_way())
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _under_way(self) -> "set[asyncio.Task[None]]":
+        running = self._running
+        return self._apart if running is None or running.done() else {running, *self._apart}
 
     async def _work(self) -> None:
         """Run batches until no item waits."""
@@ -108,7 +118,7 @@ class Batch(Generic[Item, Result]):
             raise
         except RelayError as error:
             if len(batch) == 1:
-                batch[0].fail(error)
+                self._refused(batch[0], error)
                 return
             for each in batch:
                 await self._alone(each)
@@ -119,12 +129,40 @@ class Batch(Generic[Item, Result]):
     async def _alone(self, waiting: "_Waiting[Item, Result]") -> None:
         try:
             (result,) = await self._run([waiting.item])
-        except StoreError as error:
+        except (Lost, Busy) as error:
             self._stay([waiting], error)
         except RelayError as error:
-            waiting.fail(error)
+            self._refused(waiting, error)
         else:
             waiting.succeed(result)
+
+    def _refused(self, waiting: "_Waiting[Item, Result]", error: RelayError) -> None:
+        """Fail an item that the database refuses; one that stays is tried again for ever."""
+        if not self._stays(waiting.item) or not _may_pass(error):
+            waiting.fail(error)
+            return
+        task = asyncio.create_task(self._do_apart(waiting))
+        self._apart.add(task)
+        task.add_done_callback(self._apart.discard)
+        self._tell(error)
+
+    async def _do_apart(self, waiting: "_Waiting[Item, Result]") -> None:
+        try:
+            for pause in pauses():
+                await asyncio.sleep(pause)
+                try:
+                    (result,) = await self._run([waiting.item])
+                except RelayError as error:
+                    if not _may_pass(error):
+                        raise
+                else:
+                    waiting.succeed(result)
+                    return
+        except Exception as error:  # noqa: BLE001 - the waiting caller gets it
+            waiting.fail(error)
+        except BaseException:
+            waiting.fail(_STOPPED)
+            raise
 
     def _stay(self, batch: "Sequence[_Waiting[Item, Result]]", error: StoreError) -> bool:
         """Keep the items that stay for another try; fail the others; return whether any stays."""
@@ -141,6 +179,11 @@ class Batch(Generic[Item, Result]):
             waiting.conflicts += 1
             return True
         return isinstance(error, (Lost, Busy)) and self._stays(waiting.item)
+
+
+def _may_pass(error: RelayError) -> TypeGuard[StoreError]:
+    """Return whether the same work may succeed later."""
+    return isinstance(error, StoreError) and not isinstance(error, Final)
 
 
 _STOPPED = StoreError("finish", "the service stopped before the database answered")

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from emailrelay.schedule import is_due
+
 NOW = "coalesce(to_timestamp(%(now)s::float8), statement_timestamp())"
 """The present time in a statement: the database's, unless a test brings a clock."""
 
@@ -32,7 +34,7 @@ class DatabaseClock:
     def delay(self, due: float) -> float:
         """Return the seconds until ``due``, a time by this host's clock, which may be wrong."""
         now = time.time() if self._given is None else self._given()
-        return max(0.0, due - now)
+        return 0.0 if is_due(due, now) else due - now
 
     def learn(self, shown: float, asked: float) -> None:
         """Take a time that the database showed; it was asked at ``asked`` (monotonic seconds)."""

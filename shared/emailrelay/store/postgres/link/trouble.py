@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import psycopg
 
-from emailrelay.errors import RelayError, StoreError, StoreUnusable
+from emailrelay.errors import IdTaken, RelayError, StoreError, StoreUnusable
 
-_LOST_CLASSES = ("08", "57P", "40003")
-"""SQLSTATEs of a connection that is gone, of a server that stops or starts, of an unknown end."""
+_LOST_CLASSES = ("08", "57P", "40003", "25P03", "25P04")
+"""SQLSTATEs of a connection that is gone or ended by a time limit of the server, of a server that
+stops or starts, of an unknown end."""
 _ADVICE = {
     "42P01": "a table is missing; run: emailrelay-store init",
     "42703": "a column is missing; run: emailrelay-store migrate",
@@ -35,6 +36,8 @@ _AT_CONNECT = (
     ("does not exist", "create it, or correct the URL"),
 )
 """What only the text tells: libpq gives no SQLSTATE for a refused connection."""
+_TAKEN = ("23505", "23502")
+"""SQLSTATEs of a row whose id is taken: a key that is there, or a column that is null then."""
 _CONFLICT = "40"
 """The class of SQLSTATEs of a transaction that conflicts with another, as in a deadlock."""
 _NO_RESOURCES = "53"
@@ -53,6 +56,10 @@ class Conflict(Busy):
     """Another transaction was in the way: the same statements work when they are made again."""
 
 
+class Final(StoreError):
+    """The work cannot be done any more, however often it is tried."""
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether the connection, not the statement, is the trouble."""
     state = error.sqlstate
@@ -66,6 +73,8 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
     state, words = error.sqlstate, _words(error)
     if state is not None and (state in _ADVICE or state.startswith(_CHANGED_TABLES)):
         return StoreUnusable(f"{doing}: {_ADVICE.get(state, _CHANGED)} ({words})")
+    if state in _TAKEN:
+        return IdTaken(doing, f"another message has its id, or had it: {words}")
     if state == "53100":
         return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):

@@ -30,6 +30,15 @@ PATIENCE = 60.0
 WAIT = 30.0
 """Seconds after which a client's wait ends that its receiver has not renewed."""
 
+# The columns are not null: if a message has or had the id, the transaction fails.
+_FIRST = f"""
+insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
+select d.id, case when exists (select 1 from emailrelay.history h
+    where h.id = d.id and h.ended_at > statement_timestamp() - interval '1 hour')
+    then null else d.stage end, {NOW}, d.size, d.crc32, d.envelope, d.journal
+from unnest(%(ids)s::uuid[], %(stages)s::text[], %(sizes)s::bigint[], %(crcs)s::bigint[],
+    %(heads)s::bytea[], %(journals)s::bytea[]) as d (id, stage, size, crc32, envelope, journal)
+"""
 _MESSAGES = f"""
 insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
 select d.id, d.stage, {NOW}, d.size, d.crc32, d.envelope, d.journal
@@ -71,7 +80,6 @@ values (%(id)s, statement_timestamp(), 'taken back')
 # The lock is a write: a row that a crash has left on this server may not be on its standby yet. A
 # commit without a write would not wait for that.
 _THERE = "select id from emailrelay.message where id = any(%(ids)s) for update"
-_FORGET = "delete from emailrelay.history where id = any(%(ids)s)"
 _DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
 _SHORT = """
 select m.id from emailrelay.message m where m.id = any(%(ids)s) and m.size <>
@@ -135,21 +143,6 @@ class Committer:
                 raise
             await self._settle_fate(message)
         self._database.ring(message.stage)
-
-    async def take_over(self, message: NewMessage, *, once: bool) -> None:
-        """Insert a message of another store, alone; the caller makes a lost commit again.
-
-        ``once``: not if it has been here and has left.
-
-        Raises:
-            StoreError: it may not be here.
-
-        """
-        async with self._database.connections.transact("take over a message") as connection:
-            if not once:  # it may have been here before it went where it comes from
-                await connection.execute(_FORGET, {"ids": [message.id]})
-            await insert(connection, [message], self._database.clock.parameter, again=True)
-            await _check(connection, [message], again=once)
 
     async def close(self) -> None:
         """Finish the commits under way; name those whose fate stays unknown."""
@@ -223,7 +216,7 @@ class Committer:
         try:
             async with self._database.connections.transact("commit a message") as connection:
                 parameter = self._database.clock.parameter
-                await insert(connection, messages, parameter, again=again)
+                await insert(connection, messages, parameter, again=again, first=not again)
                 if again or any(message.spilled for message in messages):
                     await _check(connection, messages, again=again)
                 committing = True
@@ -243,8 +236,14 @@ async def insert(
     now: float | None,
     *,
     again: bool = False,
+    first: bool = False,
 ) -> None:
-    """Insert complete messages; those that are there already (``again``) stay as they are."""
+    """Insert complete messages; those that are there already (``again``) stay as they are.
+
+    Raises:
+        IdTaken: (``first``) another message has one of the ids, or had it and has left.
+
+    """
     if again:
         there = await connection.execute(_THERE, {"ids": [message.id for message in messages]})
         known = {found for (found,) in await there.fetchall()}
@@ -253,7 +252,7 @@ async def insert(
             return
     ids = [message.id for message in messages]
     await connection.execute(
-        _MESSAGES,
+        _FIRST if first else _MESSAGES,
         {
             "now": now,
             "ids": ids,

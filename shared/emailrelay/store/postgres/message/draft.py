@@ -1,7 +1,6 @@
 """A message being written."""
 
 import asyncio
-from collections.abc import Sequence
 from uuid import UUID
 
 from emailrelay import envelope_format, journal_format
@@ -10,14 +9,13 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.journal import Entry
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.draft import Draft
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import AnswerLost, Committer, NewMessage
+from emailrelay.store.postgres.message.row import new_uuid
 from emailrelay.store.postgres.message.upload import Upload
 from emailrelay.store.postgres.message.waiting import ClientWaits
 
@@ -35,7 +33,7 @@ class PostgresDraft(Draft):
     ) -> None:
         database.connections.check("begin a message")
         self.id = message or database.new_id()
-        self._uuid: UUID = to_uuid(self.id)
+        self._uuid: UUID = new_uuid(self.id)
         self._database, self._committer, self._waiters = database, committer, waiters
         self._envelope = envelope
         self._upload = Upload(database, self._uuid)
@@ -86,7 +84,7 @@ class PostgresDraft(Draft):
             self._awaited = False
             raise
 
-    def _new(self, stage: Stage, lines: bytes, ack: Ack = Ack.STORED) -> NewMessage:
+    def _new(self, stage: Stage, lines: bytes, ack: Ack) -> NewMessage:
         return NewMessage(
             id=self._uuid,
             stage=stage,
@@ -98,18 +96,6 @@ class PostgresDraft(Draft):
             chunks=self._upload.rest(),
             spilled=self._upload.saved > 0,
         )
-
-    async def take_over(self, entries: Sequence[Entry], *, once: bool) -> None:
-        """Make the message durable at HELD, with its journal of another store.
-
-        Raises:
-            StoreError: see ``Draft.commit``.
-
-        """
-        await self.drain()
-        lines = b"".join(map(journal_format.write, entries))
-        await self._committer.take_over(self._new(Stage.HELD, lines), once=once)
-        self._committed = True
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from emailrelay import envelope_format, journal, journal_format
 from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
 from emailrelay.journal import AdministratorWish, Entry, History, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid, to_uuid
@@ -86,6 +87,23 @@ def uuid_of(message: QueueId) -> UUID | None:
         return to_uuid(message)
     except ValueError:
         return None
+
+
+def new_uuid(message: QueueId) -> UUID:
+    """Return the id of a new row for a message.
+
+    Raises:
+        StoreError: no row can have this id.
+
+    """
+    uuid = uuid_of(message)
+    if uuid is None:
+        raise StoreError(
+            f"take {message} into the database",
+            "its id is another program's; rename both of its files, with an id as this relay gives"
+            " them, such as 1700000000000.1.1",
+        )
+    return uuid
 
 
 def lines(entries: Iterable[Entry]) -> bytes:

@@ -15,7 +15,6 @@ from uuid import UUID
 from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreError
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, History
@@ -29,6 +28,7 @@ from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.link.trouble import Final
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.past import add
 from emailrelay.store.postgres.message.row import lines, wish_of
@@ -47,7 +47,8 @@ where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled
 or exists (select 1 from emailrelay.history h where h.id = d.id and h.how = d.token::text)
 """
 # With a write of its own the commit waits until the standby has what an earlier one has written.
-_WRITE = "update emailrelay.clock_mark set latest = latest"
+WRITE = "update emailrelay.clock_mark set latest = latest"
+"""A write that changes nothing."""
 _CHANGE = f"""
 update emailrelay.message m set
     stage = d.stage, journal = m.journal || d.lines, attempts = m.attempts + d.attempts,
@@ -150,7 +151,7 @@ class Ending:
         return past(message, self.envelope, told, now=now, end=change.end, size=self.size)
 
 
-class LeaseEnded(StoreError):
+class LeaseEnded(Final):
     """The claim ended before its settlement: another process may have the message."""
 
 
@@ -172,11 +173,11 @@ class Settler:
         """End a claim; return whether the client that waits has heard the answer.
 
         It lasts until the database has recorded it, or has given the message to another process.
-        Cancelling the call does not end the settlement.
+        Cancelling the call does not end the settlement. A claim is not given back so patiently.
 
         Raises:
             LeaseEnded: another process may have the message.
-            StoreError: the database refuses the settlement, or the store is closed before.
+            StoreError: a new content came too slowly, or the store is closed before.
 
         """
         done = self._batch.put(ending)
@@ -284,7 +285,7 @@ async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[End
     cursor = await connection.execute(_ENDED, _fenced(endings))
     ended = set(await cursor.fetchall())
     if ended:
-        await connection.execute(_WRITE)
+        await connection.execute(WRITE)
     if any(ending.lease not in ended and ending.settlement is not Given.BACK for ending in endings):
         raise LeaseEnded("settle a message", "its lease ended before; another process may have it")
 

@@ -8,6 +8,7 @@ from emailrelay.errors import StoreError
 from emailrelay.store.base import CHUNK
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.link.trouble import Final
 from emailrelay.store.postgres.message.committing import insert_chunks
 
 _AHEAD = 2 * CHUNK
@@ -20,13 +21,14 @@ insert into emailrelay.draft (id, lease_until)
 values (%(id)s, statement_timestamp() + make_interval(secs => %(lease)s))
 on conflict (id) do update set lease_until = excluded.lease_until
 """
-_DISCARD = (
+DISCARD = (
     """
     delete from emailrelay.body where message = %(id)s
     and not exists (select 1 from emailrelay.message m where m.id = %(id)s)
     """,
     "delete from emailrelay.draft where id = %(id)s",
 )
+"""Removes what was uploaded under an id, unless it is the content of a message."""
 _MOVE = "update emailrelay.body set message = %(to)s where message = %(id)s returning n"
 
 
@@ -73,7 +75,7 @@ class Upload:
         if self.saved:
             with contextlib.suppress(StoreError):
                 async with self._database.connections.transact("discard a message") as connection:
-                    for statement in _DISCARD:
+                    for statement in DISCARD:
                         await connection.execute(statement, {"id": self.uuid})
 
 
@@ -81,11 +83,11 @@ async def move(connection: DatabaseConnection, upload: UUID, saved: int, message
     """Make the ``saved`` chunks of an upload those of a message, within a transaction.
 
     Raises:
-        StoreError: they were removed: it took too long.
+        Final: they were removed: it took too long.
 
     """
     given = {"id": upload, "to": message}
     moved = await (await connection.execute(_MOVE, given)).fetchall()
     if len(moved) != saved:
-        raise StoreError("adopt a filtered message", "it took too long: its first part was removed")
-    await connection.execute(_DISCARD[1], given)
+        raise Final("adopt a message", "it took too long: its first part was removed")
+    await connection.execute(DISCARD[1], given)
