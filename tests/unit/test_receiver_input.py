@@ -1,6 +1,7 @@
 """Only a whole line with nothing before it is a command to answer at once."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -43,6 +44,30 @@ async def test_nothing_behind_what_has_come_already() -> None:
     # The task has not read it yet: a reply to the next would overtake the reply to this one.
     assert taken.whole_line(b"RSET\r\n") is None
     assert await waiting == b"NOOP"
+
+
+class Paused:
+    """A transport that knows whether its reading is paused."""
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+async def test_pause_goes_over_to_the_encrypted_connection() -> None:
+    taken, plain, encrypted = client_input(), Paused(), Paused()
+    taken.read_from(cast("asyncio.Transport", plain))
+    taken.feed(b"NOOP\r\n" * LIMIT)  # behind the handshake, before its end is known here
+    assert plain.paused
+    taken.read_from(cast("asyncio.Transport", encrypted))
+    assert (plain.paused, encrypted.paused) == (False, True)
+    taken.take_all()
+    assert (plain.paused, encrypted.paused) == (False, False)
 
 
 async def test_an_overlong_line_is_skipped_to_its_end() -> None:

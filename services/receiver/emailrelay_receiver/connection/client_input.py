@@ -49,7 +49,12 @@ class ClientInput:
 
     def read_from(self, transport: asyncio.Transport) -> None:
         """Pause and resume this transport from now on."""
-        self._transport, self._paused = transport, False
+        before, self._transport = self._transport, transport
+        if self._paused and before is not None:
+            # The octets behind a handshake may have come already, and this one reads through
+            # ``before``.
+            transport.pause_reading()
+            before.resume_reading()
 
     def feed(self, octets: bytes | memoryview) -> None:
         """Append octets that have arrived."""
