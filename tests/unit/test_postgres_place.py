@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import IdTaken, StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost, not_connected, told
 
@@ -79,7 +79,8 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
         (psycopg.errors.StatementCompletionUnknown("x"), Lost, "does not answer"),
         (psycopg.errors.DatatypeMismatch("x"), StoreUnusable, "undo the change"),
         (psycopg.errors.QueryCanceled("x"), Busy, "statement_timeout"),
-        (psycopg.errors.NotNullViolation("x"), StoreError, "refused"),
+        (psycopg.errors.CheckViolation("x"), StoreError, "refused"),
+        (psycopg.errors.NotNullViolation("x"), IdTaken, "another message"),
         (psycopg.OperationalError("connection reset\nby peer"), Lost, "connection reset"),
     ],
 )
