@@ -1,10 +1,14 @@
 """Another transaction is in the way: what it has stopped is made again at once."""
 
+import asyncio
+
+import psycopg
 import pytest
 from tests.contract.conftest import PostgresOpener
-from tests.contract.mail import claimed, listed, put
+from tests.contract.mail import ENVELOPE, PATIENCE, claimed, listed, put, write
 
 from emailrelay.settlement import Done
+from emailrelay.store.base import CHUNK
 
 # The count of a sequence stays when its transaction is taken back.
 _CONFLICTS = (
@@ -55,3 +59,33 @@ async def test_store_works_at_any_isolation(database: PostgresOpener, isolation:
         async with await claimed(store, message) as claim:
             await claim.settle(Done())
         assert await listed(store) == {}
+
+
+# What a commit does before its last statement. It may wait there for a standby.
+_COMMIT = (
+    """
+    insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
+    select id, 'ready', now(), 1, 0, '', '' from emailrelay.draft
+    """,
+    "delete from emailrelay.draft",
+)
+_WAITING = "select 1 from pg_locks where not granted"
+
+
+async def test_discarded_draft_keeps_the_content_of_a_commit_in_progress(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store:
+        draft = store.draft(ENVELOPE)
+        await write(draft, *[b"x" * CHUNK] * 4)
+        with psycopg.connect(database.server.conninfo(database.name)) as committing:
+            for statement in _COMMIT:
+                committing.execute(statement)
+            discarding = asyncio.create_task(draft.discard())
+            async with asyncio.timeout(PATIENCE):
+                while not (discarding.done() or database.run(_WAITING)):  # noqa: ASYNC110 -- no event
+                    await asyncio.sleep(0.01)
+            committing.commit()
+        await discarding
+        assert database.run("select sum(length(octets)) from emailrelay.body") == [(4 * CHUNK,)]
+        database.run("delete from emailrelay.message")

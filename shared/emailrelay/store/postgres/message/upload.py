@@ -21,12 +21,14 @@ insert into emailrelay.draft (id, lease_until)
 values (%(id)s, statement_timestamp() + make_interval(secs => %(lease)s))
 on conflict (id) do update set lease_until = excluded.lease_until
 """
+_END_DRAFT = "delete from emailrelay.draft where id = %(id)s"
+# The draft first: a commit in progress holds its row, and the content is judged after that commit.
 DISCARD = (
+    _END_DRAFT,
     """
     delete from emailrelay.body where message = %(id)s
     and not exists (select 1 from emailrelay.message m where m.id = %(id)s)
     """,
-    "delete from emailrelay.draft where id = %(id)s",
 )
 """Removes what was uploaded under an id, unless it is the content of a message."""
 _MOVE = "update emailrelay.body set message = %(to)s where message = %(id)s returning n"
@@ -90,4 +92,4 @@ async def move(connection: DatabaseConnection, upload: UUID, saved: int, message
     moved = await (await connection.execute(_MOVE, given)).fetchall()
     if len(moved) != saved:
         raise Final("adopt a message", "it took too long: its first part was removed")
-    await connection.execute(DISCARD[1], given)
+    await connection.execute(_END_DRAFT, given)
