@@ -83,7 +83,7 @@ async def test_discarded_draft_keeps_the_content_of_a_commit_in_progress(
                 committing.execute(statement)
             discarding = asyncio.create_task(draft.discard())
             async with asyncio.timeout(PATIENCE):
-                while not (discarding.done() or database.run(_WAITING)):  # noqa: ASYNC110 -- no event
+                while not (discarding.done() or database.run(_WAITING)):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             committing.commit()
         await discarding
