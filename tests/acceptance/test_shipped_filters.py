@@ -103,7 +103,7 @@ async def test_chain_of_shipped_filters_does_the_work_of_each(relay: Relay, tmp_
         assert message.content.count(b"\r\nPrecedence: bulk\r\n") == 1
         assert message.content.endswith(b"body\r\nExample Ltd, Gr=C3=BC=C3=9Fe\r\n")
     (delivered,) = maildir(tmp_path / "boxes/ann")
-    assert delivered == first.content
+    assert delivered == f"Return-Path: <{SENDER}>\r\n".encode() + first.content
     archived = maildir(tmp_path / "archive")
     assert [copy[copy.index(b"DKIM-") :] for copy in archived] == [
         message.content for message in (first, second)

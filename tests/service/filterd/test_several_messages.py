@@ -65,7 +65,8 @@ async def test_local_recipients_are_delivered_and_the_others_forwarded(bench: Be
     async with bench.filterd(f"deliver:{boxes}"):
         await bench.after(Passed)
         await bench.after(Abandoned)
-    assert [path.read_bytes() for path in (boxes / "ann/new").iterdir()] == [CONTENT] * 2
+    delivered = f"Return-Path: <{ENVELOPE.sender}>\r\n".encode() + CONTENT
+    assert [path.read_bytes() for path in (boxes / "ann/new").iterdir()] == [delivered] * 2
     found = await bench.store.describe(mixed)
     assert found is not None
     assert (found[0], found[1]) == (Stage.READY, ENVELOPE)
