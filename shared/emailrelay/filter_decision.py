@@ -158,7 +158,7 @@ def _accept(verdict: Accept, run: Run) -> Decision:
 
 
 def _abandon(by: str, verdict: Abandon, run: Run) -> Decision:
-    """Drop the message; its sender is told of the recipients that were refused before."""
+    """Drop the message, and notify its sender of the recipients that were refused before."""
     attempt = _refusals(verdict, run)
     if attempt is None:
         dropped = Done(Attempt(at=run.ended, peer=by), MessageEnd.DROPPED)

@@ -1,4 +1,4 @@
-"""The service manager, which systemd is: it is told of readiness, life and work (sd_notify(3))."""
+"""Reports readiness, life and work to the service manager, such as systemd (sd_notify(3))."""
 
 import os
 import socket

@@ -13,7 +13,7 @@ def ascii_domain(domain: str) -> str:
     that are too long.
     """
     # The DNS knows which names exist, so nothing is checked. Python's codec ``idna`` is that of the
-    # older standard, in which straße.de is strasse.de, the domain of somebody else.
+    # older standard, which maps straße.de to strasse.de, a different domain.
     mapped = unicodedata.normalize("NFC", "".join(map(_mapped, domain)))
     labels = mapped.replace("\u3002", ".").removesuffix(".").split(".")
     return ".".join(map(_a_label, labels))
