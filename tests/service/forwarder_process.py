@@ -52,7 +52,8 @@ class Running:
 
 @asynccontextmanager
 async def forwarder(spool: Path, address: str, *options: str) -> AsyncGenerator[Running]:
-    where = ("--spool-dir", str(spool), "--forward-to", address)
+    """Run one; an empty address is none."""
+    where = ("--spool-dir", str(spool), *(("--forward-to", address) if address else ()))
     process = await start_forked("emailrelay-forwarder", "--log-format=json", *where, *options)
     try:
         yield Running(process)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.name_server import name_server
 from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarder_process import forwarder, history, ids, put
 
@@ -55,14 +56,16 @@ async def test_single_pass_tries_deferred_mail_once_and_exits_1(store: Store, sp
         assert len(peer.lines("RCPT")) == 2
 
 
-async def test_single_pass_leaves_held_mail_and_reports_unfiltered_mail(
+async def test_single_pass_leaves_held_mail_and_fails_for_unfiltered_mail(
     store: Store, spool: Path
 ) -> None:
     held = await put(store)
     assert await store.hold(held)
-    unfiltered = await put(store, stage=Stage.UNFILTERED)
     async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
         assert await running.end() == 0
+    unfiltered = await put(store, stage=Stage.UNFILTERED)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 1
         assert peer.messages == []
     assert "still_unfiltered" in running.names()
     assert set(await ids(store)) == {held, unfiltered}
@@ -90,3 +93,28 @@ async def test_client_filter_ends_a_single_pass(store: Store, spool: Path) -> No
     async with SmtpPeer() as peer, forwarder(spool, peer.address, *options) as running:
         assert await running.end() == 1
         assert len(peer.messages) == 1
+
+
+async def test_mx_as_a_client_filter_needs_no_smarthost(store: Store, spool: Path) -> None:
+    unknown, refused = await put(store), await put(store, "to@null.test")
+    records = {("null.test", "MX"): ["0 ."]}
+    async with (
+        name_server(records) as (_, place),
+        forwarder(spool, "", "--once", "--client-filter", f"mx:{place}") as running,
+    ):
+        assert await running.end() == 1
+    failed = {event["id"]: event for event in running.told if event["event"] == "failed"}
+    assert "5.1.10 domain accepts no mail" in failed[refused]["reason"]
+    assert "5.1.2 no such domain" in failed[unknown]["reason"]
+
+
+async def test_without_a_smarthost_mail_that_no_filter_routes_waits(
+    store: Store, spool: Path
+) -> None:
+    message = await put(store, "a@one.test", "b@two.test")
+    async with (
+        name_server({}) as (_, place),
+        forwarder(spool, "", "--once", "--client-filter", f"mx:{place}") as running,
+    ):
+        assert await running.end() == 1
+    assert await ids(store) == [message]

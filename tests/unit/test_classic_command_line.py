@@ -49,6 +49,47 @@ def test_lists_are_joined_from_repetitions_and_commas() -> None:
     assert asked.values_of("filter") == ("/bin/a", "/bin/b", "exit:0")
 
 
+def test_commas_between_quotes_belong_to_a_filter() -> None:
+    asked = good("--filter", '"header:add=X-Note: a,b",/bin/a', "-z", 'exit:0,"/bin/c,d"')
+    assert asked.values_of("filter") == (
+        '"header:add=X-Note: a,b"',
+        "/bin/a",
+        "exit:0",
+        '"/bin/c,d"',
+    )
+    in_file = good("f", text='filter exit:0,"/bin/c,d"\n')
+    assert in_file.values_of("filter") == ("exit:0", '"/bin/c,d"')
+    first_quoted_too = good("f", text='filter "/bin/a,b","/bin/c,d"\n')
+    assert first_quoted_too.values_of("filter") == ('"/bin/a,b"', '"/bin/c,d"')
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("pid-file /run/pid # of the relay", "/run/pid"),
+        ("pid-file=/run/pid\t#old", "/run/pid"),
+        ("pid-file /run/a#b", "/run/a#b"),
+        ('pid-file "/run/a # b" # it has a blank', "/run/a # b"),
+        ("# first\n  # second\npid-file /run/pid", "/run/pid"),
+    ],
+)
+def test_a_number_sign_after_a_blank_begins_a_comment(line: str, value: str) -> None:
+    assert good("f", text=f"{line}\n").value("pid-file") == value
+
+
+def test_the_value_of_an_unknown_option_is_no_file() -> None:
+    assert bad("--pole", "4", "--log") == ["--pole: unknown option; did you mean --poll?"]
+
+
+@pytest.mark.parametrize(("argv", "text"), [(("--in-port", "25"), None), (("f",), "in-port 25")])
+def test_instances_by_prefix_are_refused_with_a_remedy(
+    argv: tuple[str, ...], text: str | None
+) -> None:
+    (problem,) = bad(*argv, text=text)
+    assert "in-port: instances with a prefix, such as in-, are not available yet" in problem
+    assert "a spool directory and ports of its own" in problem
+
+
 def test_an_optional_value_needs_the_equals_sign() -> None:
     assert good("--anonymous", "--log").values_of("anonymous") == ()
     assert good("--anonymous").on("anonymous")

@@ -31,6 +31,15 @@ def test_a_shorthand_is_what_the_guide_says(short: str, long: str) -> None:
     assert {name: brief[name] for name in brief if not name.startswith("as-")} == full
 
 
+def test_a_quoted_filter_is_one_path() -> None:
+    asked = parse(["--filter", '"sub/a,b",c,"header:add=X: d,e"'], lambda _path: "")[0]
+    assert absolute(asked, Path("/here")).values_of("filter") == (
+        '"/here/sub/a,b"',
+        "/here/c",
+        '"header:add=X: d,e"',
+    )
+
+
 def test_what_was_said_goes_before_a_shorthand() -> None:
     asked, wrong = expand(parse(["-d", "--log"], lambda _path: "")[0])
     assert (asked.on("log"), wrong) == (True, [])

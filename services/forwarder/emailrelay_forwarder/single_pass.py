@@ -33,7 +33,7 @@ class SinglePass:
     _ended: bool = field(init=False, default=False)
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Forward everything, oldest first; return whether nothing is left.
+        """Forward everything, oldest first; return whether nothing is left but held mail.
 
         A client filter may end the pass: messages under way are finished, and no other is begun.
         """
@@ -54,7 +54,7 @@ class SinglePass:
             await self._deliveries.drain(work, self.grace)
             await everything
         ends = [not task.cancelled() and task.result() for task in work]
-        return all(ends) and next(queue, None) is None
+        return not unfiltered and all(ends) and next(queue, None) is None
 
     async def _forward_all(self, queue: Iterator[QueueId]) -> bool:
         well = True

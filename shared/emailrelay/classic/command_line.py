@@ -1,12 +1,15 @@
 """The grammar of the legacy command line and of its configuration file."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.classic.option import Option, OptionKind
 from emailrelay.classic.options import BY_LETTER, BY_NAME
+from emailrelay.filters.spec import split_list
 from emailrelay.suggestions import suggest
 
+_COMMENT = re.compile(r"\s#")
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})
 
@@ -114,7 +117,9 @@ def _read_long(word: str, waiting: list[str], reading: _Reading) -> None:
     said, equals, value = word.partition("=")
     option = BY_NAME.get(said[2:])
     if option is None:
-        reading.problems.append(f"{said}: unknown option{_suggestion(said[2:], '--')}")
+        reading.problems.append(f"{said}: {_unknown(said[2:], '--')}")
+        if not equals and waiting and not waiting[0].startswith("-"):
+            waiting.pop(0)  # probably its value, and no file
     elif equals:
         reading.add(option, value, said)
     else:
@@ -156,17 +161,25 @@ def _read_file(path: str, read_file: Callable[[str], str]) -> _Reading:
         reading.problems.append(f"{path}: is not UTF-8 text")
         return reading
     for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
+        stripped = _without_comment(f" {line}").strip()
+        if stripped:
             _read_line(stripped, f"{path}:{number}", reading)
     return reading
+
+
+def _without_comment(line: str) -> str:
+    """Cut a line at the first ``#`` that follows a blank, outside double quotes."""
+    for mark in _COMMENT.finditer(line):
+        if line.count('"', 0, mark.start()) % 2 == 0:
+            return line[: mark.start()]
+    return line
 
 
 def _read_line(line: str, place: str, reading: _Reading) -> None:
     name, value = _split(line)
     option = BY_NAME.get(name.removeprefix("--"))
     if option is None:
-        reading.problems.append(f"{place}: {name}: unknown option{_suggestion(name, '')}")
+        reading.problems.append(f"{place}: {name}: {_unknown(name.removeprefix('--'), '')}")
     else:
         reading.add(option, value, f"{place}: {name}")
 
@@ -178,20 +191,27 @@ def _split(line: str) -> tuple[str, str | None]:
         return line, None
     name, rest = line[: ends[0]], line[ends[0] :].strip()
     rest = rest.removeprefix("=").strip()
-    if len(rest) >= 2 and rest[0] == rest[-1] == '"':
+    if len(rest) >= 2 and rest[0] == rest[-1] == '"' and '"' not in rest[1:-1]:
         rest = rest[1:-1]
     return name, rest
 
 
 def _parts(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
+    return [part for part in split_list(value) if part]
 
 
 def _shape(option: Option) -> str:
     return f", as in --{option.name} {option.word}" if option.word else ""
 
 
-def _suggestion(name: str, dashes: str) -> str:
+def _unknown(name: str, dashes: str) -> str:
     names = {known.replace("-", "_"): known for known in BY_NAME}
-    meant = suggest(name.removeprefix("--").replace("-", "_"), names)
-    return f"; did you mean {dashes}{names[meant]}?" if meant else ""
+    if meant := suggest(name.replace("-", "_"), names):
+        return f"unknown option; did you mean {dashes}{names[meant]}?"
+    prefix, dash, known = name.partition("-")
+    if dash and known in BY_NAME:
+        return (
+            f"instances with a prefix, such as {prefix}-, are not available yet in this version; "
+            "run a command with a spool directory and ports of its own for each instance"
+        )
+    return "unknown option"

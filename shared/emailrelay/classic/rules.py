@@ -6,6 +6,7 @@ from pathlib import Path
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.option import OptionGroup, OptionKind, OptionUse
 from emailrelay.classic.options import BY_NAME
+from emailrelay.filters.spec import is_quoted, quoted, unquoted
 
 _FLAGS_OF = {
     "as-server": ("log", "close-stderr"),
@@ -32,6 +33,8 @@ def absolute(asked: GivenOptions, here: Path) -> GivenOptions:
 
 
 def _absolute_path(value: str, here: Path) -> str:
+    if is_quoted(value):
+        return quoted(_absolute_path(unquoted(value), here))
     if value.startswith("<"):
         # ``<default>`` is not a path.
         return value

@@ -60,7 +60,8 @@ class ForwardOptions(Declared):
 
     forward_to: Destination | None = None
     """The next mail server (smarthost), as host and port, or the path of its unix socket. The port
-    is a number or a service name. Required, unless the last [[route]] takes all mail."""
+    is a number or a service name. Required, unless the last [[route]] takes all mail, or mx: is a
+    client filter."""
 
     client_interface: IpAddress | None = None
     """The local address to connect from. By default, the system chooses it."""
@@ -71,7 +72,8 @@ class ForwardOptions(Declared):
         routes: tuple[RouteSettings, ...] | None = info.data.get("route")
         if routes is None:  # They are wrong, and their own problem is enough.
             return value
-        if value is None and not any(route.takes_all for route in routes):
+        finds_servers = any(spec.startswith("mx:") for spec in info.data.get("client_filter", ()))
+        if value is None and not finds_servers and not any(route.takes_all for route in routes):
             rest = "for mail that matches no [[route]]; " if routes else "to forward to; "
             raise ValueError(f"there is no server {rest}give the smarthost as HOST:PORT")
         return value
@@ -93,7 +95,8 @@ class DeliveryOptions(Declared):
 
     once: Annotated[Flag, AtStart()] = False
     """Make one attempt for every message that is ready, whatever its retry time, then exit. The
-    exit status is 0 if all messages were delivered, otherwise 1."""
+    exit status is 0 if all messages were delivered, otherwise 1. Messages that wait for their
+    filters count as not delivered; held messages do not count."""
 
     connections_per_route: Annotated[PositiveCount, AtStart()] = 50
     """The maximum number of connections to one server, in each worker. The forwarder begins with at

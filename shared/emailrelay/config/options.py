@@ -233,7 +233,6 @@ class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, DomainOptio
 
 class ForwarderSettings(
     RetryOptions,
-    ClientFilterOptions,
     RecipientCheckOptions,
     DeliveryOptions,
     AccountOptions,
@@ -245,6 +244,7 @@ class ForwarderSettings(
     BounceOptions,
     ForwardOptions,
     RouteOptions,
+    ClientFilterOptions,
     Settings,
 ):
     """Settings of the forwarder."""

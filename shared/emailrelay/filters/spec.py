@@ -132,7 +132,7 @@ def parse_chain(specs: Sequence[str], tables: FilterTables = NO_TABLES) -> tuple
     """
     chain: list[Filter] = []
     problems: list[str] = []
-    for spec in (_unquoted(part) for whole in specs for part in split_list(whole)):
+    for spec in (unquoted(part) for whole in specs for part in split_list(whole)):
         try:
             chain.append(_parse(spec, tables))
         except ConfigError as error:
@@ -167,11 +167,19 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
     return {spec: trouble for spec, trouble in found.items() if trouble}
 
 
-def _unquoted(spec: str) -> str:
+def is_quoted(spec: str) -> bool:
+    """Tell whether double quotes stand around a spec."""
+    return len(spec) > 1 and spec.startswith('"') and spec.endswith('"')
+
+
+def unquoted(spec: str) -> str:
     """Remove the quotes around a spec; a quote within them is written twice."""
-    if len(spec) > 1 and spec.startswith('"') and spec.endswith('"'):
-        return spec[1:-1].replace('""', '"')
-    return spec
+    return spec[1:-1].replace('""', '"') if is_quoted(spec) else spec
+
+
+def quoted(spec: str) -> str:
+    """Put quotes around a spec, so that its commas do not separate."""
+    return '"' + spec.replace('"', '""') + '"'
 
 
 def _parse(spec: str, tables: FilterTables) -> Filter:

@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
@@ -81,7 +82,8 @@ class Attempts:
         groups = self.groups(claim, claim.envelope)
         if claim.history.wanted_now:
             for group in groups:
-                await self._open_routes.route(group).tried_now()
+                with suppress(NoRoute):  # a filter may still name its server
+                    await self._open_routes.route(group).tried_now()
         self._open_routes.turn_away_if_paused(groups)
         message, verdict = await filters.run(claim, self._report)
         progress.stop_run = verdict.stop_run

@@ -90,13 +90,18 @@ class OpenRoutes:
         return found
 
     def turn_away_if_paused(self, groups: list[routes.RouteGroup]) -> None:
-        """Raise TurnedAway if none of the groups has a server that can be used now."""
+        """Raise TurnedAway if none of the groups has a server that can be used now.
+
+        A group without a route does not count: a filter may still name its server.
+        """
         trouble: TurnedAway | None = None
         for group in groups:
             try:
                 self.route(group).turn_away_if_paused()
             except TurnedAway as turned_away:
                 trouble = turned_away
+            except NoRoute:
+                return
             else:
                 return
         if trouble is not None:
