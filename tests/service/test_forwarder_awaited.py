@@ -9,7 +9,7 @@ from tests.service.forwarding import CONTENT, Office
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events.delivery import Withdrawn
+from emailrelay.events.delivery import Deferred, DeliveryRefused, Failed, Withdrawn
 from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -72,6 +72,10 @@ async def test_one_refused_recipient_is_the_answer_and_no_other_gets_the_message
         assert str(await ask(office, "a@t", "b@t", "c@t")) == refusal
         assert peer.messages == []
         assert len(peer.lines("RCPT")) == 2
+        (refused,) = office.events(DeliveryRefused)
+        assert (refused.reply, refused.code) == (refusal, int(refusal[:3]))
+        assert not office.events(Failed)
+        assert not office.events(Deferred)
         assert await ask(office, "a@t") is not None
         assert len(peer.messages) == 1
 

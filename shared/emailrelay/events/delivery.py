@@ -39,6 +39,16 @@ class Deferred(MailEvent):
     """Here and below: the code of the reply in ``reason``; 0: it has none."""
 
 
+class DeliveryRefused(MailEvent):
+    """The client that waits for this delivery gets a refusal; the message is not kept."""
+
+    id: QueueId
+    peer: str
+    reply: str
+    route: str = ""
+    code: int = 0
+
+
 class RecipientsRefused(MailEvent):
     """The next server or a filter refused these recipients for good, while others wait.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from emailrelay.events.bounces import Bounced
-from emailrelay.events.delivery import Deferred, Delivered, Failed
+from emailrelay.events.delivery import Deferred, Delivered, DeliveryRefused, Failed
 from emailrelay.events.event import Event
 from emailrelay.events.filters import FilterVerdict
 from emailrelay.events.receiving import (
@@ -89,7 +89,7 @@ def _one(*labels: str) -> tuple[Increment]:
     return ((labels, 1.0),)
 
 
-def _of_route(event: Deferred | Failed) -> list[Increment]:
+def _of_route(event: Deferred | DeliveryRefused | Failed) -> list[Increment]:
     code = _code(event.code)
     return [((route, code), 1.0) for route in event.route.split(",")]
 
@@ -177,6 +177,13 @@ COUNTERS: tuple[CounterRule, ...] = (
         Deferred,
         "emailrelay_messages_deferred",
         "Attempts after which a message waits, by route and code of the reply.",
+        labels=("route", "code"),
+        increments=_of_route,
+    ),
+    _counter(
+        DeliveryRefused,
+        "emailrelay_deliveries_refused",
+        "Refusals that clients got which waited for a delivery, by route and code of the reply.",
         labels=("route", "code"),
         increments=_of_route,
     ),

@@ -8,7 +8,14 @@ from random import random
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address
 from emailrelay.errors import StoreError
-from emailrelay.events.delivery import Deferred, Delivered, Failed, RecipientsRefused, Withdrawn
+from emailrelay.events.delivery import (
+    Deferred,
+    Delivered,
+    DeliveryRefused,
+    Failed,
+    RecipientsRefused,
+    Withdrawn,
+)
 from emailrelay.events.store import PossibleDuplicate, StoreTrouble
 from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.filters.verdict import Side
@@ -150,7 +157,10 @@ class Forwarding:
         if claim.ack is not Ack.STORED:
             answer = answer_of(progress, partly=self._rules.partly or len(groups) > 1)
         if await self._record(claim, settlement, progress, answer):
-            self._tell(claim, settlement, progress, now - progress.began)
+            if claim.ack is Ack.DELIVERED and answer is not None and not answer.accepted:
+                self._report_delivery_refused(claim, progress, answer)
+            else:
+                self._tell(claim, settlement, progress, now - progress.began)
         return settlement
 
     async def _withdraw(self, claim: Claim, progress: Progress) -> Settlement:
@@ -202,6 +212,19 @@ class Forwarding:
     def _report_duplicate(self, claim: Claim, progress: Progress) -> None:
         about = mail_fields(claim.envelope)
         self._report(PossibleDuplicate(id=claim.id, peer=progress.peer, **about))
+
+    def _report_delivery_refused(self, claim: Claim, progress: Progress, answer: Reply) -> None:
+        about, route = mail_fields(claim.envelope), _routes(progress, (), accepted=False)
+        self._report(
+            DeliveryRefused(
+                id=claim.id,
+                peer=progress.peer,
+                reply=str(answer),
+                route=route,
+                code=answer.code,
+                **about,
+            )
+        )
 
     def _report_refused(self, claim: Claim, attempt: Attempt) -> None:
         refused = [who for who, reply in attempt.replies.items() if reply.permanent]
