@@ -83,6 +83,10 @@ class ConfigError(RelayError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def of_setting(self, name: str) -> list[str]:
+        """Return the problems with the name of the setting that leads to them."""
+        return [f"{name}: {problem}" for problem in self.problems]
+
 
 class SignInError(RelayError):
     """There is no token for an account now: its mail waits until the sign-in works again."""

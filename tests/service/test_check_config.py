@@ -97,3 +97,35 @@ def test_filter_that_changes_recipients_after_the_next_server_is_asked_is_named(
     status, _, said = check("receiver", settings)
     assert status == 78
     assert "line 2: needs ack = delivered" in said
+
+
+def test_a_file_of_accounts_that_admits_nobody_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("client plain x y\n")
+    file.chmod(0o600)
+    status, _, said = check("receiver", write(tmp_path, "server_auth = '{file}'", file))
+    assert status == 0
+    assert f"{file}: has no server line, so no client can send mail" in said
+    file.write_text("server none 192.0.2.0/24 x\n")
+    assert "no client can send mail" not in check("receiver", tmp_path / "relay.toml")[2]
+
+
+@pytest.mark.parametrize(
+    ("service", "setting"),
+    [
+        ("receiver", "server_auth"),
+        ("receiver", "server_tls_certificate"),
+        ("forwarder", "client_auth"),
+    ],
+)
+def test_the_start_names_the_setting_of_a_file_that_is_missing(
+    service: str, setting: str, tmp_path: Path
+) -> None:
+    options = [
+        f"--{setting.replace('_', '-')}={tmp_path / 'none'}",
+        f"--spool-dir={tmp_path / 's'}",
+    ]
+    options += ["--forward-to=h:25"] if service == "forwarder" else ["--port=0"]
+    ended = run_forked(f"emailrelay-{service}", *options)
+    assert ended.returncode == 78
+    assert f"{setting}: {tmp_path / 'none'}: " in ended.stderr

@@ -25,6 +25,12 @@ def test_tables_of_the_file_are_taken_in_their_order(tmp_path: Path) -> None:
     assert read(ReceiverSettings, ["-c", path], {}).port == 25
 
 
+KEYS = (
+    "account, connections, envelope_from, max_age, name, rate, recipient, retry_factor, "
+    "retry_first, retry_longest, sender, smarthosts, tls, tls_verify, user"
+)
+
+
 def test_a_problem_in_a_table_names_the_table_and_the_key(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -36,13 +42,37 @@ def test_a_problem_in_a_table_names_the_table_and_the_key(tmp_path: Path) -> Non
     found = problems(ForwarderSettings, ["-c", path, SMARTHOST])
 
     assert found == [
-        f"[[route]] 1 ('isp') in {path}, line 4, pasword: unknown setting",
+        f"[[route]] 1 ('isp') in {path}, line 4, pasword: unknown setting; the table has {KEYS}",
         f"[[route]] 2 ('work') in {path}, line 7, smarthosts, item 2: 'backup': {NO_PORT}",
         f"[[route]] 2 ('work') in {path}, line 8, retry_first: 0: must be greater than 0",
         f"[[route]] 3 in {path}, line 9, name: is missing",
         f"[[route]] 3 in {path}, line 9, smarthosts: is missing",
         f"[[route]] 3 in {path}, line 10, connections: 0: must be greater than or equal to 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('smarthosts = "s:25"', 'must be a list, as in ["text"]'),
+        ('smarthosts = ["s:25"]\nsender = "example.com"', 'must be a list, as in ["text"]'),
+        ("smarthosts = [25]", 'must be a text in quotes, as in "text"'),
+    ],
+)
+def test_a_value_of_another_kind_is_told_the_kind_in_words(
+    line: str, sentence: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, f'[[route]]\nname = "r"\n{line}\n')
+
+    (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+    assert problem.endswith(sentence)
+
+
+def test_a_name_of_odd_characters_is_told_the_permitted_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, ROUTE.replace('"isp"', '"x y"'))
+
+    (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+    assert problem.endswith("'x y': must be a short name of letters, digits and hyphens")
 
 
 def test_tables_of_one_kind_have_different_names(tmp_path: Path) -> None:

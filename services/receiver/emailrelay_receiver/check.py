@@ -67,6 +67,12 @@ def _clients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         except ConfigError as error:
             yield from _problems("server_auth", error)
         else:
+            if server.admits_nobody:
+                text = (
+                    f"{settings.server_auth}: has no server line, so no client can send mail; "
+                    "add one (emailrelay-passwd)"
+                )
+                yield warning("server_auth", text)
             if server.has_users and not encrypts and not settings.server_auth_config:
                 text = "clients on other hosts cannot log in without encryption; set server_tls"
                 yield warning("server_auth", text)

@@ -23,6 +23,11 @@ _MUST_BE = {
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "bool_parsing": "must be yes or no",
+    "string_type": 'must be a text in quotes, as in "text"',
+    "tuple_type": 'must be a list, as in ["text"]',
+    "list_type": 'must be a list, as in ["text"]',
+    "dict_type": 'must be a table, as in {name = "text"}',
+    "string_pattern_mismatch": "must be a short name of letters, digits and hyphens",
 }
 """Sentences for values of the wrong kind."""
 
@@ -113,7 +118,7 @@ def of_values(
         said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
         said = said.replace("Input should be", "must be", 1)
         if detail["type"] == "extra_forbidden":
-            said += _did_you_mean(str(inside[-1]), _keys_beside(settings, detail["loc"]))
+            said += _instead(str(inside[-1]), _keys_beside(settings, detail["loc"]))
         place = places.get(str(name))
         if place is None:
             found.append(f"{flags.flag(str(name))} (in a file: {name}): {said}")
@@ -200,6 +205,11 @@ def _only_in_file(name: str) -> str:
 def _did_you_mean(key: str, names: Collection[str]) -> str:
     meant = suggest(key.replace("-", "_").lower(), names)
     return f"; did you mean {meant}?" if meant else ""
+
+
+def _instead(key: str, names: Collection[str]) -> str:
+    """Return the key of a table that was probably meant, or all of them."""
+    return _did_you_mean(key, names) or f"; the table has {', '.join(sorted(names))}"
 
 
 def _shown(value: object) -> str:

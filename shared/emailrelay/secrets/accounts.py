@@ -89,6 +89,11 @@ class ServerSecrets:
         return bool(self._users)
 
     @property
+    def admits_nobody(self) -> bool:
+        """Tell whether no client can send mail: no user, and no trusted network."""
+        return not self._users and not self._trusted
+
+    @property
     def has_hashes(self) -> bool:
         """Tell whether a user has a scrypt hash, which takes long to check."""
         return self._costliest is not None

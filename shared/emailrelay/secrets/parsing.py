@@ -20,6 +20,10 @@ _ESCAPE = re.compile(rb"\+([0-9A-Fa-f]{2})")
 _SCRYPT = "scrypt"
 _NONE = "none"
 _OLD_CRAM = "cram-md5"
+_SERVER_FORMS = "plain, plain:b, md5, scrypt or none"
+_CLIENT_FORMS = (
+    "plain, plain:b, md5 or oauth (for servers without a login: client plain:b = = SELECTOR)"
+)
 """In old files its secret is a hash, in the oldest files a password."""
 _OLD_WORDS = {"login": Form.PLAIN, "xoauth2": Form.OAUTH, "apop": Form.MD5}
 
@@ -94,7 +98,7 @@ def _take(words: list[str], parsed: ParsedSecrets) -> tuple[str, ...]:
 
 
 def _client(words: list[str]) -> ClientAccount:
-    word, coded = _form(words[1])
+    word, coded = _form(words[1], _CLIENT_FORMS)
     if word == _SCRYPT:
         raise ValueError("a client account needs a secret for the server: plain, md5 or oauth")
     form = _old_cram(words[3]) if word == _OLD_CRAM else Form(word)
@@ -111,7 +115,7 @@ def _client(words: list[str]) -> ClientAccount:
 
 def _user(words: list[str]) -> tuple[str, Key]:
     # The fifth word has no meaning for users of the receiver; old files have one.
-    word, coded = _form(words[1])
+    word, coded = _form(words[1], _SERVER_FORMS)
     user = _decode(words[2], coded=coded)
     if not user:
         raise ValueError("the id is empty")
@@ -140,12 +144,12 @@ def _trusted(words: list[str]) -> TrustedClients:
         raise ValueError("none needs a network, such as 192.168.0.0/24, and a keyword") from None
 
 
-def _form(word: str) -> tuple[str, bool]:
-    """Return the form, and whether id and secret are base64."""
+def _form(word: str, forms: str) -> tuple[str, bool]:
+    """Return the form, and whether id and secret are base64; ``forms`` is for the error."""
     form, colon, coding = word.lower().partition(":")
     form = _OLD_WORDS.get(form, form)
     if form not in {*Form, _SCRYPT, _OLD_CRAM} or (colon and (form, coding) != ("plain", "b")):
-        raise ValueError("the second word must be plain, plain:b, md5, scrypt, oauth or none")
+        raise ValueError(f"the second word must be {forms}")
     return form, bool(colon)
 
 

@@ -72,12 +72,12 @@ def check_files(settings: ForwarderSettings) -> None:
     try:
         context_for(settled(policy, signs_in=True), compare=True)
     except ConfigError as error:
-        problems += error.problems
+        problems += error.of_setting("client_tls_verify or client_tls_certificate")
     try:
         if settings.client_auth is not None:
             SecretsFile(settings.client_auth)
     except ConfigError as error:
-        problems += error.problems
+        problems += error.of_setting("client_auth")
     problems += problems_of(settings)
     if problems:
         raise ConfigError(problems)

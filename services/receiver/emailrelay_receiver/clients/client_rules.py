@@ -156,12 +156,12 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
                 settings.server_tls_certificate, settings.server_tls_verify, settings.tls_config
             )
         except ConfigError as error:
-            problems += error.problems
+            problems += error.of_setting("server_tls_certificate")
     if settings.server_auth is not None:
         try:
             file = SecretsFile(settings.server_auth)
         except ConfigError as error:
-            problems += error.problems
+            problems += error.of_setting("server_auth")
     for table in settings.allow:
         try:
             networks = _networks(table.network)
