@@ -230,11 +230,6 @@ def _before_this(session: Session, progress: Progress) -> Moment | None:
     return None if progress.awaited else session.settling
 
 
-def wants_less(reply: Reply) -> bool:
-    """Tell whether a reply asks for less mail (4.7.x: rate or connection limits of policy)."""
-    return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
-
-
 def stale(trouble: SessionError, progress: Progress, session: Session, *, helped: bool) -> bool:
     """Tell whether an error concerns neither message nor server, but only an old session.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from emailrelay.envelope import Address
 from emailrelay.events.servers import SlowedDown
 from emailrelay.reply import Reply
-from emailrelay_forwarder.delivery.delivery import Progress, wants_less
+from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.gate import SHORT
@@ -56,8 +56,6 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
             return
     if reply := wishes.get(ThrottleWish.FEWER):
         smarthost.slow_down(reply)
-    elif any(wants_less(reply) for reply in refusals.values()):
-        smarthost.limit.restrained()
 
 
 def _wishes(
