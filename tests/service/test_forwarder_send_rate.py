@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tests.fakes.smtp_peer import Act, SmtpPeer
+from tests.fakes.smtp_peer import Act, Close, SmtpPeer
 from tests.service.forwarding import Office
 from tests.service.test_forwarder_smarthost import working
 
 from emailrelay.events.delivery import Deferred
 from emailrelay.events.servers import SlowedDown
 from emailrelay.queue_id import QueueId
+from emailrelay.routes import Route, Routes
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.delivery import throttling
 from emailrelay_forwarder.server.send_rate import REST
@@ -155,3 +156,14 @@ async def test_quota_named_for_recipients_counts_when_it_stops_two_of_them() -> 
         office.now += REST
         assert isinstance(await office.send("c@t"), Done)
         await office.forwarding.close()
+
+
+async def test_server_is_not_slowed_by_the_words_of_another() -> None:
+    one = SmtpPeer({"DATA": Close()}, recipients={b"a@t": SENDING})
+    async with one, SmtpPeer() as two:
+        route = Route(name="two", smarthosts=(one.address, two.address))
+        office = Office("unused", routes=Routes(default=route))
+        assert isinstance(await office.send("a@t", "b@t"), Defer)
+        await office.forwarding.close()
+    assert [m.recipients for m in two.messages] == [[b"b@t"]]
+    assert [event.peer for event in office.events(SlowedDown)] == [one.address]

@@ -1,6 +1,6 @@
 """Sends a server less mail when its replies ask for that."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from emailrelay.envelope import Address
 from emailrelay.events.servers import SlowedDown
@@ -31,12 +31,21 @@ def turn(smarthost: Smarthost, rules: Rules) -> float:
     return wait
 
 
-def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
-    """Send the server less if its replies ask for that, also if they have other meanings."""
+def heed(
+    message: Outgoing,
+    smarthost: Smarthost,
+    progress: Progress,
+    rules: Rules,
+    answered: Collection[Address],
+) -> None:
+    """Send the server less if its replies ask for that, also if they have other meanings.
+
+    ``answered``: the recipients whose replies came before, from other servers of the route.
+    """
     replies, sender = progress.replies, message.envelope.sender
     accepted, refusals = False, dict[Address, Reply]()
     for recipient in message.envelope.recipients:
-        reply = replies.get(recipient)
+        reply = None if recipient in answered else replies.get(recipient)
         if reply is not None and reply.accepted:
             accepted = True
         elif reply is not None:
