@@ -114,6 +114,18 @@ async def test_full_mailbox_is_not_taken_for_too_many_recipients() -> None:
     assert [m.recipients for m in peer.messages] == [[b"a@t", b"c@t"]]
 
 
+@pytest.mark.parametrize("ehlo", ["250 peer.test", "250-peer.test\r\n250 PIPELINING"])
+async def test_address_that_a_client_chooses_names_no_limit(ehlo: str) -> None:
+    address = "max.recipients@there.test"
+    refusals = {address.encode(): f"554 5.7.1 <{address}>: Relay access denied"}
+    async with SmtpPeer({"EHLO": ehlo}, recipients=refusals) as peer:
+        office = Office(peer.address)
+        for recipients in (["a@t", address, "b@t"], [address], ["a@t", "b@t", "c@t"]):
+            await office.send(*recipients)
+        assert isinstance(await office.send(address), Fail)
+    assert [m.recipients for m in peer.messages] == [[b"a@t", b"b@t"], [b"a@t", b"b@t", b"c@t"]]
+
+
 async def test_recipient_named_twice_is_told_once() -> None:
     async with SmtpPeer() as peer:
         office = Office(peer.address)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tests.fakes.smtp_peer import Act, SmtpPeer
+from tests.fakes.smtp_peer import Act, Close, SmtpPeer
 from tests.service.forwarding import Office
 from tests.service.test_forwarder_smarthost import working
 
 from emailrelay.events.delivery import Deferred
 from emailrelay.events.servers import SlowedDown
 from emailrelay.queue_id import QueueId
+from emailrelay.routes import Route, Routes
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.delivery import throttling
 from emailrelay_forwarder.server.send_rate import REST
@@ -114,3 +115,55 @@ async def test_greylisted_recipient_beside_a_throttled_one_comes_at_the_usual_ti
     assert again is not None
     assert again > office.now + 40
     assert len(office.events(SlowedDown)) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "450 4.7.1 <{0}>: Recipient address rejected: Greylisted",
+        "450 4.7.1 <{0}>: Recipient address rejected: Mailbox quota exceeded",
+        "451 {0}: come back later",
+        "450 4.7.1 no mail for {1} now",
+    ],
+)
+@pytest.mark.parametrize("name", ["daily-quota", "rate.connections", "throttle.it"])
+async def test_address_that_a_client_chooses_slows_no_mail(refusal: str, name: str) -> None:
+    address = f"{name}@there.test"
+    said = refusal.format(address, name)
+    async with SmtpPeer(recipients={address.encode(): said}) as peer:
+        office = Office(peer.address)
+        for _ in range(3):
+            assert isinstance(await office.send(address), Defer)
+        assert isinstance(await office.send("other@there.test"), Done)
+        assert not office.forwarding.paused
+        await office.forwarding.close()
+    assert office.events(SlowedDown) == []
+
+
+async def test_quota_named_for_recipients_counts_when_it_stops_two_of_them() -> None:
+    said = "450 4.7.1 Recipient address rejected: Message quota exceeded"
+    async with SmtpPeer(recipients=dict.fromkeys([b"a@t", b"b@t"], said)) as peer:
+        office = Office(peer.address)
+        for recipients in (("a@t",), ("a@t",), ("c@t",), ("b@t",), ("a@t", "b@t", "c@t")):
+            await office.send(*recipients)
+        assert office.events(SlowedDown) == []
+        assert isinstance(await office.send("b@t"), Defer)
+        assert isinstance(await office.send("a@t"), Defer)
+        assert len(office.events(SlowedDown)) == 1
+        tried = len(peer.lines("MAIL"))
+        assert isinstance(await office.send("c@t"), Defer)
+        assert len(peer.lines("MAIL")) == tried
+        office.now += REST
+        assert isinstance(await office.send("c@t"), Done)
+        await office.forwarding.close()
+
+
+async def test_server_is_not_slowed_by_the_words_of_another() -> None:
+    one = SmtpPeer({"DATA": Close()}, recipients={b"a@t": SENDING})
+    async with one, SmtpPeer() as two:
+        route = Route(name="two", smarthosts=(one.address, two.address))
+        office = Office("unused", routes=Routes(default=route))
+        assert isinstance(await office.send("a@t", "b@t"), Defer)
+        await office.forwarding.close()
+    assert [m.recipients for m in two.messages] == [[b"b@t"]]
+    assert [event.peer for event in office.events(SlowedDown)] == [one.address]

@@ -4,9 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
-from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, SmtpPeer, Wait
+from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, Script, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
 from emailrelay.events.delivery import Deferred, Delivered
@@ -222,20 +223,38 @@ async def test_slow_server_gets_more_connections_than_at_first(
 
 
 async def test_server_that_asks_for_less_gets_fewer_connections() -> None:
-    less = "451 4.7.1 one after the other, please"
+    less = "451 4.7.1 too many connections, one after the other, please"
     reached, go = asyncio.Event(), asyncio.Event()
-    async with SmtpPeer({"MAIL": [less] * 40, "DOT": [Wait(reached, go)]}) as peer:
+    refusals = connection_limit.START - 1  # one more would begin a pause
+    async with SmtpPeer({"MAIL": [less] * refusals, "DOT": [Wait(reached, go)]}) as peer:
         office = Office(peer.address)
         async with working(office):
-            for _ in range(40):
+            for _ in range(refusals):
                 await office.put()
-            await office.until(Deferred, times=40)
+            await office.until(Deferred, times=refusals)
             for _ in range(5):
                 await office.put()
             await reached.wait()
-            assert len(peer.lines("MAIL")) == 41
+            assert len(peer.lines("MAIL")) == refusals + 1
             go.set()
             await peer.until(messages=5)
+
+
+async def test_greylisting_server_keeps_its_connections() -> None:
+    refusals, tasks = connection_limit.START, 10
+    go = asyncio.Event()
+    hold = Wait(asyncio.Event(), go)
+    acts: Script = {"MAIL": ["450 4.7.1 greylisted"] * refusals, "DOT": hold}
+    async with SmtpPeer(acts) as peer:
+        office = Office(peer.address, settings=replace(PATIENT, verdict=600))
+        for _ in range(refusals):
+            assert isinstance(await office.send(), Defer)
+        async with working(office, tasks=tasks):
+            for _ in range(tasks):
+                await office.put()
+            await peer.until(contents=tasks)
+            go.set()
+            await peer.until(messages=tasks)
 
 
 async def test_mail_waits_for_a_busy_server() -> None:

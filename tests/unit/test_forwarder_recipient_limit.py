@@ -52,3 +52,26 @@ def test_bare_452_may_be_the_limit() -> None:
 def test_other_refusals_stand(reply: Reply) -> None:
     assert not may_be_limit(reply)
     assert temporary(reply) is reply
+
+
+@pytest.mark.parametrize("address", ["max.recipients@example.com", "limit.rcpts@x.example"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.7.1 <{0}>: Relay access denied",
+        "<{0}>: user unknown",
+        "{0}... no such user",
+        "no mail for {1} here",
+    ],
+)
+def test_addresses_that_clients_choose_name_no_limit(address: str, text: str) -> None:
+    reply = Reply(554, text.format(address, address.partition("@")[0]))
+    assert not names_limit(reply, address, "")
+    assert not names_limit(reply, "to@there.test", address)
+    assert not may_be_limit(reply, address, "")
+    assert temporary(reply, address, "") is reply
+
+
+def test_recipient_that_is_named_after_the_limit_hides_it_not() -> None:
+    reply = Reply(552, "<recipients@example.com>: maximum number of recipients reached")
+    assert names_limit(reply, "recipients@example.com", "max@example.com")

@@ -242,6 +242,7 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
             "renew",
         ),
         (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "retried automatically"),
+        (SessionStep.RCPT, "450 4.2.0 <spf@t.example>: greylisted", "25", "retried automatically"),
     ],
 )
 def test_frequent_answers_have_their_remedy(

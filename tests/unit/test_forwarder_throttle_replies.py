@@ -24,6 +24,14 @@ FEWER, SLOWER, LATER = ThrottleWish.FEWER, ThrottleWish.SLOWER, ThrottleWish.LAT
         (Reply(450, "Too many messages, slow down"), SLOWER),
         (Reply(421, "too many concurrent connections"), FEWER),
         (Reply(452, "hourly sending limit reached"), LATER),
+        # Postfix: anvil, and a policy server.
+        (Reply(450, "4.7.1 Error: too much mail from 192.0.2.1"), SLOWER),
+        (Reply(450, "4.7.1 <h[192.0.2.1]>: Client host rejected: Message quota exceeded"), LATER),
+        # Microsoft 365.
+        (Reply(432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"), SLOWER),
+        (Reply(451, "4.7.500 Server busy. Please try again later, rate limit (S77714)"), SLOWER),
+        # Gmail.
+        (Reply(450, "4.7.28 Our system has detected an unusual rate of unsolicited mail"), SLOWER),
     ],
 )
 def test_words_about_our_amount_of_mail_slow_us_down(reply: Reply, wish: ThrottleWish) -> None:
@@ -48,6 +56,9 @@ def test_words_about_our_amount_of_mail_slow_us_down(reply: Reply, wish: Throttl
         Reply(550, "5.7.1 too many"),
         Reply(554, "Throttling failure"),
         Reply(250, "4.7.0 too many"),
+        Reply(450, "4.7.1 <to@t.example>: Recipient address rejected: Mailbox quota exceeded"),
+        Reply(450, "4.7.1 <to@t.example>: Recipient address rejected: User over quota"),
+        Reply(450, "4.7.1 <to@t.example>: Quota exceeded (mailbox for user is full)"),
     ],
 )
 def test_words_about_one_recipient_or_message_do_not(reply: Reply) -> None:
@@ -58,7 +69,8 @@ def test_words_about_one_recipient_or_message_do_not(reply: Reply) -> None:
     "reply",
     [
         Reply(550, "5.4.5 Daily user sending limit exceeded. For more information ..."),
-        Reply(550, "5.1.90 Your message can't be sent: you've reached your daily limit exceeded"),
+        Reply(550, "5.1.90 Your message can't be sent because you've reached your daily limit"),
+        Reply(550, "5.7.233 your tenant has exceeded its daily limit for external recipients"),
         Reply(554, "5.2.0 SubmissionQuotaExceededException; message quota exceeded"),
     ],
 )
@@ -74,9 +86,43 @@ def test_a_days_share_that_is_used_up_is_temporary(reply: Reply) -> None:
     [
         Reply(550, "5.1.1 no such user"),
         Reply(552, "5.2.2 mailbox quota exceeded"),
+        Reply(552, "5.2.0 mailbox quota exceeded"),
         Reply(552, "5.3.4 message size exceeds limit"),
         Reply(250, "2.0.0 ok"),
     ],
 )
 def test_other_answers_stand(reply: Reply) -> None:
     assert for_now(reply) is reply
+
+
+CHOSEN = [
+    "daily-quota@example.com",
+    "rate@example.com",
+    "rate.connection@example.com",
+    "too-fast@throttle.daily.example",
+    "daily-limit-exceeded@example.com",
+]
+
+
+@pytest.mark.parametrize("address", CHOSEN)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4.7.1 <{0}>: Recipient address rejected: Greylisted, see http://help.test/{0}.html",
+        "4.7.1 {0}: Greylisting in action, please come back later",
+        "<{0}>... Greylisting in action",
+        "4.7.1 Access denied for {0}",
+        "5.2.0 <{0}> is not known here",
+    ],
+)
+def test_addresses_that_clients_choose_do_not(text: str, address: str) -> None:
+    temporary, permanent = (Reply(code, text.format(address)) for code in (450, 550))
+    assert wish_of(temporary) is None
+    assert for_now(permanent) is permanent
+
+
+@pytest.mark.parametrize("name", ["daily-quota", "rate.limit", "too-fast"])
+def test_parts_of_the_commands_addresses_do_not(name: str) -> None:
+    reply = Reply(450, f"4.7.1 the mailbox {name.upper()} is greylisted")
+    assert wish_of(reply, f"{name}@example.com", "") is None
+    assert wish_of(reply, "to@there.test", f"from@{name}") is None

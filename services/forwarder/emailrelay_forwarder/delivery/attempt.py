@@ -133,9 +133,10 @@ class Attempts:
         first: SessionError | None = None
         for smarthost in route.smarthosts:
             progress.trouble, progress.peer, progress.tls = None, smarthost.name, ""
+            answered = frozenset(progress.replies)
             while await self._wants_fresh_session(part, group.recipients, smarthost, progress):
                 pass
-            heed(part, smarthost, progress, self._rules)
+            heed(part, smarthost, progress, self._rules, answered)
             if not elsewhere(progress):
                 return
             first = first or progress.trouble

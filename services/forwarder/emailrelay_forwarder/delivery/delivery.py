@@ -34,6 +34,8 @@ class Progress:
     """Its recipients by route; empty: not known yet."""
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
     """The replies so far. A recipient accepted at RCPT appears after the reply to the content."""
+    at_rcpt: set[Address] = field(default_factory=set[Address])
+    """Recipients that a server refused at RCPT: the reply may be about the recipient alone."""
     peer: str = ""
     tls: str = ""
     """The version of TLS on the connection to ``peer``; empty: none."""
@@ -110,7 +112,15 @@ async def deliver(
     more = parameters.of_mail(envelope, message.size, history.dsn, session.extensions)
     mail = b"MAIL FROM:<" + _sender(envelope) + b">" + more
     while sendable:
-        offer = EnvelopeOffer(session, mail, sendable, progress.replies, together)
+        offer = EnvelopeOffer(
+            session,
+            envelope.sender,
+            mail,
+            sendable,
+            progress.replies,
+            together,
+            progress.at_rcpt,
+        )
         await offer.make()
         reply = offer.to_data
         if reply is None or not offer.accepted:
@@ -180,12 +190,13 @@ def _after_content(
     offer: EnvelopeOffer, offered: list[OfferedRecipient], reply: Reply
 ) -> list[OfferedRecipient]:
     """Note the reply for the recipients accepted; return those for a further transaction."""
-    if len(offer.accepted) > 1 and not offer.together and names_limit(reply):
+    addresses = (offer.sender, *offer.accepted)
+    if len(offer.accepted) > 1 and not offer.together and names_limit(reply, *addresses):
         # The server counts at DATA only. Each further transaction offers half as many.
         offer.session.takes_at_most(len(offer.accepted) // 2)
         accepted = frozenset(offer.accepted)
         return [*(each for each in offered if each.address in accepted), *offer.left]
-    offer.replies.update(dict.fromkeys(offer.accepted, temporary(reply)))
+    offer.replies.update(dict.fromkeys(offer.accepted, temporary(reply, *addresses)))
     return offer.left
 
 
@@ -217,11 +228,6 @@ def _before_this(session: Session, progress: Progress) -> Moment | None:
     wait for does not wait itself; they could wait for each other.
     """
     return None if progress.awaited else session.settling
-
-
-def wants_less(reply: Reply) -> bool:
-    """Tell whether a reply asks for less mail (4.7.x: rate or connection limits of policy)."""
-    return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
 
 
 def stale(trouble: SessionError, progress: Progress, session: Session, *, helped: bool) -> bool:

@@ -25,12 +25,15 @@ class EnvelopeOffer:
     """An envelope, and the replies of the server to it."""
 
     session: Session
+    sender: Address
     mail: bytes
     """The command MAIL."""
     recipients: Sequence[OfferedRecipient]
     replies: dict[Address, Reply]
     together: bool
     """True if one refusal ends the offer: nothing is sent unless all recipients are accepted."""
+    at_rcpt: set[Address] = field(default_factory=set[Address])
+    """Gets the recipients that the server refuses at RCPT."""
     accepted: list[Address] = field(default_factory=list[Address])
     left: list[OfferedRecipient] = field(default_factory=list[OfferedRecipient])
     """Recipients for a further transaction."""
@@ -61,7 +64,7 @@ class EnvelopeOffer:
             return
         for number, recipient in enumerate(self.recipients):
             reply = await self.session.ask(SessionStep.RCPT, recipient.command)
-            if self._wants_no_more(reply):
+            if self._wants_no_more(recipient, reply):
                 # The server would say the same to all others.
                 self.left = [*self.recipients[number:], *self.left]
                 break
@@ -86,7 +89,7 @@ class EnvelopeOffer:
         for recipient in self.recipients:
             # Most replies arrive with the first one.
             reply = session.at_hand(SessionStep.RCPT) or await session.hear(SessionStep.RCPT)
-            if taken and self._wants_no_more(reply):
+            if taken and self._wants_no_more(recipient, reply):
                 self.left.append(recipient)
             elif taken:
                 self._take(recipient, reply)
@@ -110,15 +113,17 @@ class EnvelopeOffer:
         if reply.accepted:
             self.accepted.append(recipient.address)
         else:
-            self.replies[recipient.address] = temporary(reply)
+            self.replies[recipient.address] = temporary(reply, recipient.address, self.sender)
+            self.at_rcpt.add(recipient.address)
 
-    def _wants_no_more(self, reply: Reply) -> bool:
+    def _wants_no_more(self, recipient: OfferedRecipient, reply: Reply) -> bool:
         """Tell whether a recipient needs a further transaction; note the limit of this one."""
         if not self.accepted or self.together or reply.accepted:
             return False
-        if names_limit(reply) and not self._full:
+        addresses = (recipient.address, self.sender)
+        if names_limit(reply, *addresses) and not self._full:
             self._full = True
             self.session.takes_at_most(len(self.accepted))
         # Some servers answer 503 to every RCPT beyond their limit; that does not concern the
         # recipient.
-        return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)
+        return may_be_limit(reply, *addresses) or (self._full and reply.code == _OUT_OF_ORDER)

@@ -36,12 +36,14 @@ async def offer_recipient(session: Session, question: RecipientQuestion) -> Repl
     if session.open_mail == mail:
         # Servers count transactions, and the commands that end them without mail.
         reply = await session.ask(SessionStep.RCPT, rcpt)
-        if not may_be_limit(reply) and reply.code != _OUT_OF_ORDER:
+        if not may_be_limit(reply, question.recipient, sender) and reply.code != _OUT_OF_ORDER:
             return reply
-    return await _in_new_transaction(session, mail, rcpt)
+    return await _in_new_transaction(session, question, mail, rcpt)
 
 
-async def _in_new_transaction(session: Session, mail: bytes, rcpt: bytes) -> Reply:
+async def _in_new_transaction(
+    session: Session, question: RecipientQuestion, mail: bytes, rcpt: bytes
+) -> Reply:
     await session.begin()
     if "pipelining" in session.extensions:
         session.say([mail, rcpt])
@@ -54,7 +56,7 @@ async def _in_new_transaction(session: Session, mail: bytes, rcpt: bytes) -> Rep
     if not to_mail.accepted:
         return _about_sender(to_mail)
     session.open_mail = mail
-    return temporary(to_rcpt)
+    return temporary(to_rcpt, question.recipient, question.sender)
 
 
 def _about_sender(reply: Reply) -> Reply:

@@ -1,9 +1,11 @@
 """Sends a server less mail when its replies ask for that."""
 
+from collections.abc import Collection, Mapping
+
 from emailrelay.envelope import Address
 from emailrelay.events.servers import SlowedDown
 from emailrelay.reply import Reply
-from emailrelay_forwarder.delivery.delivery import Progress, wants_less
+from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.gate import SHORT
@@ -29,23 +31,32 @@ def turn(smarthost: Smarthost, rules: Rules) -> float:
     return wait
 
 
-def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
-    """Send the server less if its replies ask for that, also if they have other meanings."""
-    replies = progress.replies
+def heed(
+    message: Outgoing,
+    smarthost: Smarthost,
+    progress: Progress,
+    rules: Rules,
+    answered: Collection[Address],
+) -> None:
+    """Send the server less if its replies ask for that, also if they have other meanings.
+
+    ``answered``: the recipients whose replies came before, from other servers of the route.
+    """
+    replies, sender = progress.replies, message.envelope.sender
     accepted, refusals = False, dict[Address, Reply]()
     for recipient in message.envelope.recipients:
-        reply = replies.get(recipient)
+        reply = None if recipient in answered else replies.get(recipient)
         if reply is not None and reply.accepted:
             accepted = True
         elif reply is not None:
-            refusals[recipient] = for_now(reply)
+            refusals[recipient] = for_now(reply, recipient, sender)
     if accepted:
         smarthost.pause.took_mail()
         smarthost.send_rate.accepted(rules.clock())
     if not refusals:
         return
     replies.update(refusals)
-    wishes = {wish_of(reply): reply for reply in refusals.values() if not reply.permanent}
+    wishes = _wishes(refusals, message, smarthost, progress, accepted=accepted)
     for wish in (ThrottleWish.LATER, ThrottleWish.SLOWER):
         if reply := wishes.get(wish):
             later = _slow_down(smarthost, reply, wish, progress, rules)
@@ -54,8 +65,31 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
             return
     if reply := wishes.get(ThrottleWish.FEWER):
         smarthost.slow_down(reply)
-    elif any(wants_less(reply) for reply in refusals.values()):
-        smarthost.limit.restrained()
+
+
+def _wishes(
+    refusals: Mapping[Address, Reply],
+    message: Outgoing,
+    smarthost: Smarthost,
+    progress: Progress,
+    *,
+    accepted: bool,
+) -> dict[ThrottleWish | None, Reply]:
+    """Return what the server asks for in temporary refusals; None: nothing about further mail.
+
+    ``accepted``: it has accepted the message for other recipients.
+    """
+    wishes = dict[ThrottleWish | None, Reply]()
+    for recipient, reply in refusals.items():
+        if reply.permanent:
+            continue
+        wish = wish_of(reply, recipient, message.envelope.sender)
+        if wish is ThrottleWish.LATER and recipient in progress.at_rcpt:
+            # The quota may be that of this recipient.
+            concerns_all = not accepted and smarthost.send_rate.quota_named(recipient)
+            wish = wish if concerns_all else None
+        wishes[wish] = reply
+    return wishes
 
 
 def _slow_down(

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from emailrelay.reply import Reply
+from emailrelay_forwarder.session.reply_words import own_words
 from emailrelay_forwarder.session.session_error import SessionStep
 
 _OAUTH = (
@@ -153,7 +154,8 @@ _KNOWN_REPLIES = (
 
 def known_remedy(step: SessionStep, reply: Reply) -> str:
     """Return the remedy for a known reply at ``step``; empty: the reply is unknown."""
+    text = own_words(reply)
     for known in _KNOWN_REPLIES:
-        if step in known.steps and known.words.search(reply.text):
+        if step in known.steps and known.words.search(text):
             return known.remedy
     return ""

@@ -42,5 +42,5 @@ class ConnectionLimit:
         self.now = others
 
     def restrained(self) -> None:
-        """Note that the server wants less mail (421 in mid-session, 4.7.x)."""
+        """Note that the server wants fewer connections (421 in mid-session, or its words)."""
         self.now = self._ceiling = max(1, self.now - 1)

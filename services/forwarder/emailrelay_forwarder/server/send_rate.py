@@ -16,6 +16,8 @@ FORGIVEN = 600.0
 """Seconds without a refusal after which the limit ends."""
 REST, LONGEST_REST = 900.0, 3600.0
 """Seconds without mail after the quota of a day or an hour is used up: first and longest."""
+CONVINCING = 2
+"""Recipients refused because of a quota, after which it is that of all mail."""
 AFTER_REST = 1.0
 """Messages per second after such a rest; each accepted message adds one more."""
 
@@ -32,6 +34,7 @@ class SendRate:
         "_forgiven",
         "_knee",
         "_later",
+        "_named",
         "_next",
         "_rests",
         "_seen",
@@ -54,6 +57,8 @@ class SendRate:
         self._later = 0.0
         """The last turn given to a deferred message."""
         self._rests = 0
+        self._named = set[str]()
+        """Recipients refused because of a quota since the last accepted message."""
         self._seen = 0.0
         """The time of the last request for a turn."""
 
@@ -85,6 +90,7 @@ class SendRate:
         """Note that a message was accepted."""
         self._taken.append(now)
         self._rests = 0
+        self._named.clear()
         if self.rate is not None:
             self.rate += min(1.0, self._knee - self.rate) if self.rate < self._knee else RAISE
 
@@ -98,6 +104,16 @@ class SendRate:
         self._knee = max(SLOWEST, CUT * self._measured(now))
         self._cut(self._knee, now, pause=0.0)
         return True
+
+    def quota_named(self, recipient: str) -> bool:
+        """Note a refusal of one recipient because of a quota; return whether it concerns all mail.
+
+        One recipient may have a quota alone. So that takes ``CONVINCING`` of them, and no message
+        accepted between.
+        """
+        if len(self._named) < CONVINCING:
+            self._named.add(recipient)
+        return len(self._named) == CONVINCING
 
     def used_up(self, now: float, *, began: float) -> bool:
         """Note that the quota of a day or an hour is used up.

@@ -4,6 +4,7 @@ import re
 from enum import StrEnum
 
 from emailrelay.reply import Reply
+from emailrelay_forwarder.session.reply_words import own_words
 
 
 class ThrottleWish(StrEnum):
@@ -15,8 +16,8 @@ class ThrottleWish(StrEnum):
 
 
 _WORDS = re.compile(
-    r"too many|too fast|too quickly|\brate\b|throttl|slow down|quota"
-    r"|(?:limit|maximum)\b.*\b(?:reached|exceeded)|exceed\w*\b.*\b(?:limit|maximum)",
+    r"too many|too much mail|too fast|too quickly|\brate\b|throttl|slow down|quota"
+    r"|(?:limit|maximum)\b.*\b(?:reached|exceeded)|(?:exceed\w*|reached)\b.*\b(?:limit|maximum)",
     re.IGNORECASE,
 )
 _PLAIN_WORDS = re.compile(
@@ -28,38 +29,49 @@ _PLAIN_WORDS = re.compile(
 """Words that count without an enhanced code: about us, never about one mailbox or message."""
 _ABOUT_ONE = re.compile(r"mailbox|recipient|\bsize|storage|\buser\b", re.IGNORECASE)
 """Without an enhanced code, these words show that a limit is that of a recipient or a message."""
+_FULL_MAILBOX = re.compile(
+    r"mailbox\b.*\bfull\b|mailbox (?:quota|limit)|\bover quota|storage|\bdisk", re.IGNORECASE
+)
 _CONNECTIONS = re.compile(r"connection|concurrent|session", re.IGNORECASE)
 _LONG = re.compile(
     r"\bdaily\b|\bday\b|\b24[ -]?h|\bhour|quota\b.*\b(?:exceeded|reached)", re.IGNORECASE
 )
 _ENHANCED = re.compile(r"4\.[0-9]{1,3}\.[0-9]{1,3}\b")
 _TEMPORARY = re.compile(r"4\.(?:7\.[0-9]{1,3}|3\.2|4\.5)\b")
-_FOR_TODAY = re.compile(r"5\.(?:4\.5|1\.90|2\.0|7\.232)\b")
+_FOR_TODAY = re.compile(r"5\.(?:4\.5|1\.90|2\.0|7\.23[23])\b")
 """The codes of Google and Microsoft for a used-up daily quota, although 5yz means permanent."""
 _NAMED_SO = "4.7.0 our rate limit there is reached:"
 
 
-def wish_of(reply: Reply) -> ThrottleWish | None:
+def wish_of(reply: Reply, *addresses: str) -> ThrottleWish | None:
     """Return the request of a reply about further messages; None: the reply is about this one.
 
     Greylisting has the same codes (451 4.7.1) but concerns one message, so the words decide. Amazon
-    SES and others give no enhanced code; then only unmistakable words count.
+    SES and others give no enhanced code; then only unmistakable words count. ``addresses``: see
+    ``own_words``.
     """
     if not 400 <= reply.code <= 499:
         return None
     coded = _ENHANCED.match(reply.text)
     words = _WORDS if _TEMPORARY.match(reply.text) else None if coded else _PLAIN_WORDS
-    if words is None or not words.search(reply.text):
+    text = own_words(reply, *addresses)
+    if words is None or not words.search(text):
         return None
-    if not coded and _ABOUT_ONE.search(reply.text):
+    if (_FULL_MAILBOX if coded else _ABOUT_ONE).search(text):
         return None
-    if reply.text.startswith(_NAMED_SO) or _LONG.search(reply.text):
+    if reply.text.startswith(_NAMED_SO) or _LONG.search(text):
         return ThrottleWish.LATER
-    return ThrottleWish.FEWER if _CONNECTIONS.search(reply.text) else ThrottleWish.SLOWER
+    return ThrottleWish.FEWER if _CONNECTIONS.search(text) else ThrottleWish.SLOWER
 
 
-def for_now(reply: Reply) -> Reply:
-    """Return a permanent refusal because of our quota as the temporary one that it is."""
-    if reply.permanent and _FOR_TODAY.match(reply.text) and _WORDS.search(reply.text):
+def for_now(reply: Reply, *addresses: str) -> Reply:
+    """Return a permanent refusal because of our quota as the temporary one that it is.
+
+    ``addresses``: see ``own_words``.
+    """
+    if not (reply.permanent and _FOR_TODAY.match(reply.text)):
+        return reply
+    text = own_words(reply, *addresses)
+    if _WORDS.search(text) and not _FULL_MAILBOX.search(text):
         return Reply.of(450, f"{_NAMED_SO} {reply}")
     return reply
