@@ -10,7 +10,7 @@ from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.sign_ins import trouble_of
 from emailrelay.secrets import SecretsFile
@@ -104,10 +104,10 @@ def _sign_ins(settings: ForwarderSettings) -> Iterator[SettingFinding]:
     tokens = open_tokens(settings.store_place, settings.spool_dir)
     try:
         if directory is None:
-            troubles = asyncio.run(trouble_of(accounts, tokens, _ignore))
+            troubles = asyncio.run(trouble_of(accounts, tokens, report_nothing))
         else:
             with spool_owner.acting(directory):
-                troubles = asyncio.run(trouble_of(accounts, tokens, _ignore))
+                troubles = asyncio.run(trouble_of(accounts, tokens, report_nothing))
     except RelayError as error:
         yield warning("account", f"the tokens cannot be read: {error}")
         return
@@ -136,7 +136,3 @@ def _interface(address: str) -> Iterator[SettingFinding]:
 
 def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
     return (SettingFinding(setting, problem) for problem in error.problems)
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the findings tell."""

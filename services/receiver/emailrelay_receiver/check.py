@@ -8,7 +8,7 @@ from emailrelay import host_port
 from emailrelay.config import ReceiverSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.filters.shipped.parameters import MxFilter, RewriteFilter
 from emailrelay.filters.spec import Filter, ProgramFilter, unstartable
 from emailrelay.secrets import SecretsFile
@@ -78,7 +78,7 @@ def _clients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         yield warning("remote_clients", text)
     rest = settings.model_copy(update={"server_tls_certificate": [], "server_auth": None})
     try:
-        make_client_rules(rest, report=_ignore)
+        make_client_rules(rest, report=report_nothing)
     except ConfigError as error:
         yield from _problems("allow", error)
 
@@ -129,7 +129,3 @@ def _changes_recipients(each: Filter) -> bool:
 
 def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
     return (SettingFinding(setting, problem) for problem in error.problems)
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the errors tell."""

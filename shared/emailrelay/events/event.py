@@ -95,3 +95,7 @@ class Event:
 
 Report: TypeAlias = Callable[[Event], None]
 """Takes events. It must not raise and must not block."""
+
+
+def report_nothing(_event: Event) -> None:
+    """Drop the event: the caller learns of trouble by an error, or no one wants to know."""
