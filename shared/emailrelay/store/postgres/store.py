@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay.envelope import Envelope
@@ -110,12 +109,7 @@ class PostgresStore(Store):
             except RelayError as error:
                 self._database.trouble("clean up", error)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         services, self._opened = self._services, None
         for task in self._tasks:
