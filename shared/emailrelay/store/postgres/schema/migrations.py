@@ -11,8 +11,6 @@ with it: nothing but speed depends on it.
 from dataclasses import dataclass
 from typing import LiteralString
 
-SCHEMA = "emailrelay"
-
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
