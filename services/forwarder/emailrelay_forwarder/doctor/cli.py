@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values.setdefault("forward_to", _UNUSED)
     options = replace(options, unknown=unknown)
     try:
-        settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
+        settings = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
         tokens = token_directory(settings.store_place, settings.spool_dir)
@@ -167,7 +167,7 @@ def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool
     if settings.client_auth is None or "client_auth" in options.values:
         return False
     try:
-        configured, _ = gather(ForwarderSettings, options, os.environ)
+        configured = gather(ForwarderSettings, options, os.environ)
         account_servers(configured).check("", parse(settings.forward_to or ""))
     except NotForServer:
         return True
