@@ -39,7 +39,7 @@ class PostgresVerification(Verification):
         """See ``Verification.look``."""
         message = QueueId(name)
         try:
-            found = await operator.describe(self._database, message)
+            found = await self._store.describe(message)
         except DamagedMessage as error:
             self.messages += 1
             stage = await self._stage(message)
@@ -54,7 +54,7 @@ class PostgresVerification(Verification):
         problem = await self._content_damage(to_uuid(message), history)
         if problem is None:
             return []
-        if await operator.describe(self._database, message) != found:  # it has changed meanwhile
+        if await self._store.describe(message) != found:  # it has changed meanwhile
             self.messages -= 1
             return await self.look(name)
         return [DamageFinding(name, problem, message, stage)]
