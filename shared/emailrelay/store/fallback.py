@@ -343,7 +343,7 @@ class _FallbackDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft.commit``."""
-        stored = ack is Ack.STORED or (ack is Ack.FILTERED and stage is Stage.READY)
+        stored = ack.at(stage) is Ack.STORED
         if self._only_stored and not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
         if self._only_stored:

@@ -94,8 +94,7 @@ class SpoolDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft.commit``."""
-        if ack is Ack.FILTERED and stage is Stage.READY:
-            ack = Ack.STORED  # there are no filters to wait for
+        ack = ack.at(stage)
         accepted = Accepted(
             at=self._spool.clock(),
             stage=stage,
