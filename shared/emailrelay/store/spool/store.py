@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -54,16 +55,15 @@ class SpoolStore(Store):
         root: Path,
         *,
         report: Report,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.time,
         sync: SpoolSync = SpoolSync.FILES,
         looking: bool = False,
         submitting: bool = False,
     ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered.
 
-        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use
-        then. With ``submitting`` only ``draft`` is, for mail that no client waits for: nothing else
-        is touched.
+        ``looking``: see ``chooser.open_store``. With ``submitting`` only ``draft`` is of use, for
+        mail that no client waits for, and nothing else is touched.
         """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
         self._looking, self._submitting = looking, submitting
