@@ -10,12 +10,12 @@ from uuid import UUID
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId, arrived_at
-from emailrelay.queue_uuid import from_uuid
+from emailrelay.queue_uuid import from_uuid, uuid_of
 from emailrelay.schedule import FARTHEST
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
-from emailrelay.store.postgres.message.row import COLUMNS, Row, read, uuid_of
+from emailrelay.store.postgres.message.row import COLUMNS, Row, read
 from emailrelay.store.postgres.short_work import opened
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 

@@ -10,6 +10,7 @@ from emailrelay.errors import RelayError, StoreError
 from emailrelay.events.event import Report
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
 from emailrelay.store.hint_channel import HintChannel
@@ -29,7 +30,6 @@ from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Leases
 from emailrelay.store.postgres.message.notice import PostgresFailure
 from emailrelay.store.postgres.message.past import PostgresHistory
-from emailrelay.store.postgres.message.row import uuid_of
 from emailrelay.store.postgres.message.settling import Settler
 from emailrelay.store.postgres.message.waiting import ClientWaits
 from emailrelay.store.postgres.schema import versions

@@ -7,7 +7,7 @@ from uuid import UUID
 from emailrelay.envelope import Envelope
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import from_uuid
+from emailrelay.queue_uuid import from_uuid, uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import Listed
@@ -15,7 +15,7 @@ from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import past
-from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
 
