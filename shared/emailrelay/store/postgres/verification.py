@@ -13,6 +13,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
+from emailrelay.store.postgres.message.content_chunk import read_chunk
 from emailrelay.store.verification import DamageFinding, Verification
 
 _WORKING = (Stage.UNFILTERED, Stage.READY)
@@ -20,7 +21,6 @@ _MEASURE = """
 select coalesce(sum(length(octets)), 0)::bigint, count(*), coalesce(max(n), -1) + 1
 from emailrelay.body where message = %(id)s
 """
-_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
 
 
 class PostgresVerification(Verification):
@@ -83,13 +83,7 @@ class PostgresVerification(Verification):
     async def _crc32(self, uuid: UUID, chunks: int) -> int:
         crc32 = 0
         for n in range(chunks):
-            async with (
-                self._database.connections.lend("read a message") as connection,
-                connection.cursor(binary=True) as cursor,
-            ):
-                await cursor.execute(_CHUNK, {"id": uuid, "n": n})
-                found = await cursor.fetchone()
-            crc32 = zlib.crc32(b"" if found is None else cast("bytes", found[0]), crc32)
+            crc32 = zlib.crc32(await read_chunk(self._database, uuid, n) or b"", crc32)
         return crc32
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
