@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
-from emailrelay.config.findings import CheckScope, SettingFinding, warning
+from emailrelay.config.findings import CheckScope, SettingFinding, of_error, warning
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events.event import report_nothing
 from emailrelay.oauth.credentials import load_credentials
@@ -54,7 +54,7 @@ def _loading(setting: str, settings: ForwarderSettings, other: str) -> Iterator[
     try:
         context_for(settled(policy, signs_in=True), compare=True)
     except ConfigError as error:
-        yield from _problems(setting, error)
+        yield from of_error(setting, error)
 
 
 def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
@@ -63,7 +63,7 @@ def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
         try:
             known = set(SecretsFile(settings.client_auth).client.selectors)
         except ConfigError as error:
-            yield from _problems("client_auth", error)
+            yield from of_error("client_auth", error)
     for table in settings.account:
         try:
             if table.password_file is not None:
@@ -132,7 +132,3 @@ def _interface(address: str) -> Iterator[SettingFinding]:
     except OSError as error:
         text = f"this machine cannot connect from {address}: {error.strerror}; name one of its own"
         yield SettingFinding("client_interface", text)
-
-
-def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
-    return (SettingFinding(setting, problem) for problem in error.problems)
