@@ -5,6 +5,7 @@ import importlib.util
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
@@ -103,11 +104,8 @@ def _sign_ins(settings: ForwarderSettings) -> Iterator[SettingFinding]:
         return  # the store's own check names it
     tokens = open_tokens(settings.store_place, settings.spool_dir)
     try:
-        if directory is None:
+        with nullcontext() if directory is None else spool_owner.acting(directory):
             troubles = asyncio.run(trouble_of(accounts, tokens, report_nothing))
-        else:
-            with spool_owner.acting(directory):
-                troubles = asyncio.run(trouble_of(accounts, tokens, report_nothing))
     except RelayError as error:
         yield warning("account", f"the tokens cannot be read: {error}")
         return
