@@ -11,6 +11,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
+from emailrelay.store.content_damage import content_damage
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
 from emailrelay.store.postgres.message.content_chunk import read_chunk
@@ -73,12 +74,10 @@ class PostgresVerification(Verification):
             size, chunks, expected = await cursor.fetchone() or (0, 0, 0)
         if chunks != expected:
             return "content: a chunk is missing"
-        if history.length not in (None, size):
-            return f"content: {size} octets, {history.length} were accepted"
+        crc32 = None
         if self._contents and history.crc32 is not None:
             crc32 = await self._crc32(uuid, cast("int", chunks))
-            return None if crc32 == history.crc32 else "content: wrong checksum"
-        return None
+        return content_damage(history, cast("int", size), crc32)
 
     async def _crc32(self, uuid: UUID, chunks: int) -> int:
         crc32 = 0
