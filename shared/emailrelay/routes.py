@@ -133,7 +133,7 @@ class Routes:
         return self.listed if self.default is None else (*self.listed, self.default)
 
     def of_all(self, envelope: Envelope) -> Choice | None:
-        """Return the choice for whatever recipient; None: it may differ between recipients."""
+        """Return the choice that holds for every recipient; None: it may differ between them."""
         if self.listed or envelope.forward_to_address or envelope.account_selector:
             return None
         return self._otherwise

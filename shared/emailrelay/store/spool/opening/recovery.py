@@ -242,7 +242,7 @@ class Recovery:
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
     def _is_orphan(self, message: QueueId) -> bool:
-        """Tell if a content has no envelope, and got its name long ago, whatever has restarted."""
+        """Tell if a content has no envelope and was renamed long ago; restarts do not matter."""
         spool = self.spool
         try:
             named = files.status_of(spool.content(message)).st_ctime
