@@ -109,8 +109,8 @@ def of_values(
     found: list[str] = []
     for detail in error.errors(include_url=False, include_context=False):
         name, *inside = detail["loc"]
-        told = detail["msg"].removeprefix("Value error, ")
-        said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
+        message = detail["msg"].removeprefix("Value error, ")
+        said = (_SENTENCES | _MUST_BE).get(detail["type"], message)
         said = said.replace("Input should be", "must be", 1)
         if detail["type"] == "extra_forbidden":
             said += _did_you_mean(str(inside[-1]), _keys_beside(settings, detail["loc"]))

@@ -78,18 +78,19 @@ class Batch(Generic[Item, Result]):
 
     async def _work(self) -> None:
         """Run batches until no item waits."""
-        pause, told = pauses(), False
+        pause, reported = pauses(), False
         try:
             while self._waiting:
                 batch = self._next()
                 try:
                     await self._together(batch)
-                    pause, told = pauses(), False
+                    pause, reported = pauses(), False
                 except StoreError as error:
                     if self._stay(batch, error):
-                        if not told and isinstance(error, Busy) and not isinstance(error, Conflict):
+                        busy = isinstance(error, Busy) and not isinstance(error, Conflict)
+                        if busy and not reported:
                             self._tell(error)
-                            told = True
+                            reported = True
                         await asyncio.sleep(next(pause))
                 except BaseException:
                     self._waiting.extendleft(reversed(batch))

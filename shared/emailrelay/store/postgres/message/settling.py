@@ -146,9 +146,9 @@ class Ending:
 
     def past(self, change: Change, now: float) -> PastMessage:
         """Return the message's record in the history, after the change by which it leaves."""
-        told = (*self.entries, *change.entries)
+        entries = (*self.entries, *change.entries)
         message = from_uuid(self.id)
-        return past(message, self.envelope, told, now=now, end=change.end, size=self.size)
+        return past(message, self.envelope, entries, now=now, end=change.end, size=self.size)
 
 
 class LeaseEnded(Final):

@@ -108,8 +108,8 @@ class Announcer:
 
     def _flush(self) -> None:
         self._soon = None
-        told, self._answers = self._answers, []
-        for answers in told:
+        waiting, self._answers = self._answers, []
+        for answers in waiting:
             answers.sent = self._tell(answers.to, answers.datagram)
         gathered, self._gathered = self._gathered, {}
         for stage, messages in gathered.items():
