@@ -157,7 +157,7 @@ def _input(detail: ErrorDetails) -> str:
     # A whole table or the yes of a flag does not help the reader. The value of an unknown key may
     # be a password.
     given: object = detail["input"]
-    tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
+    tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of any kind
     said_yes = given in (True, "yes") and detail["type"] == "value_error"
     if detail["type"] in _SENTENCES or isinstance(given, dict) or tables or said_yes:
         return ""

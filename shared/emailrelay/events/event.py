@@ -46,7 +46,7 @@ class Event:
     def __init_subclass__(cls) -> None:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
-        cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones stand first
+        cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones come first
         cls._shown = {}
         cls._known = frozenset(cls.fields)
         cls._needed = frozenset(name for name in cls.fields if not hasattr(cls, name))

@@ -14,7 +14,7 @@ from emailrelay.store.mail_history import SearchStep
 
 @dataclass(slots=True, kw_only=True)
 class TraceSearch:
-    """One search. ``tell`` hears of the progress."""
+    """One search. ``tell`` is called with the progress."""
 
     store: Store
     wanted: HistoryQuery

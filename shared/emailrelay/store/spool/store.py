@@ -42,7 +42,7 @@ from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
-"""Seconds that the opening waits for the first recovery sweep; a longer one goes on beside."""
+"""Seconds that the opening waits for the first recovery sweep, which goes on in the background."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 

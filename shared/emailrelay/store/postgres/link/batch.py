@@ -36,7 +36,7 @@ class Batch(Generic[Item, Result]):
         stays: Callable[[Item], bool] = lambda _: False,
         tell: Callable[[StoreError], None] = lambda _: None,
     ) -> None:
-        """``tell`` hears once why items stay although the database answers."""
+        """``tell`` is called once with the reason why items wait although the database answers."""
         self._tell = tell
         self._run, self._most, self._weight, self._stays = run, most, weight, stays
         self._waiting: deque[_Waiting[Item, Result]] = deque()

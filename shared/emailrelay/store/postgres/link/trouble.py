@@ -35,7 +35,7 @@ _AT_CONNECT = (
     ("no pg_hba.conf entry", "allow this host in pg_hba.conf"),
     ("does not exist", "create it, or correct the URL"),
 )
-"""What only the text tells: libpq gives no SQLSTATE for a refused connection."""
+"""Signs in the text of an error: libpq has no SQLSTATE for a refused connection."""
 _TAKEN = ("23505", "23502")
 """SQLSTATEs of a row whose id is taken: a key that is there, or a column that is null then."""
 _CONFLICT = "40"

@@ -1,7 +1,7 @@
 """Searches the files of the history, a piece at a time.
 
-An id bears the time of its arrival, so its record stands in the file of that day or later, and
-behind the place of that time: the records are nearly in the order of their ends. For other texts
+An id contains the time of its arrival, so its record is in the file of that day or a later one, and
+after the place of that time: the records are nearly in the order of their ends. For other texts
 all files are read, from the end of the newest backwards.
 """
 
