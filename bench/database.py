@@ -16,7 +16,7 @@ import psycopg
 from tests.database_server import DatabaseServer
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -45,7 +45,7 @@ def main() -> int:
 async def _measure(server: DatabaseServer, name: str, messages: int, content: bytes) -> None:
     load, cores = os.getloadavg()[0], os.cpu_count()
     print(f"{messages} messages of {len(content)} octets; {cores} cores, load {load:.1f} before")
-    async with open_store(server.url(name, connections="8"), report=_unheard) as store:
+    async with open_store(server.url(name, connections="8"), report=report_nothing) as store:
         before = _wal(server, name)
         seconds = await _shared(_SENDERS, messages, lambda: _put(store, content))
         written = _wal(server, name)
@@ -117,10 +117,6 @@ def _number(server: DatabaseServer, name: str, question: str) -> int:
     with psycopg.connect(server.conninfo(name)) as connection:
         found = connection.execute(question.encode()).fetchone()
     return 0 if found is None else int(found[0])
-
-
-def _unheard(_event: Event) -> None:
-    """Report nothing."""
 
 
 if __name__ == "__main__":

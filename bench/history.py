@@ -27,7 +27,7 @@ from tests.database_server import DatabaseServer
 from emailrelay import history_record
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import past
 from emailrelay.journal import Attempt
@@ -144,7 +144,7 @@ def _text_of(moment: float) -> str:
 async def _traces(
     place: str, options: argparse.Namespace, fill: Callable[[int, int], list[str]]
 ) -> None:
-    async with open_store(place, report=_unheard) as store:
+    async with open_store(place, report=report_nothing) as store:
         await store.history().keep(_WIDE)
         for back in range(options.days, 1, -1):
             fill(options.records, back)
@@ -201,7 +201,7 @@ async def _costs(directory: Path, rounds: int, messages: int = 3000) -> None:
     cpu: dict[str, list[float]] = {"on": [], "off": []}
     for n in range(rounds):
         for name, bounds in (("on", _WIDE), ("off", NO_HISTORY)):
-            async with open_store(directory / f"{name}{n}", report=_unheard) as store:
+            async with open_store(directory / f"{name}{n}", report=report_nothing) as store:
                 await store.history().keep(bounds)
                 cpu[name].append(await _leave(store, messages))
     both = {name: statistics.median(each) / messages * 1e6 for name, each in cpu.items()}
@@ -228,10 +228,6 @@ async def _leave(store: Store, messages: int) -> float:
             replies = {Address("b@y.test"): reply}
             await claim.settle(Done(Attempt(at=1.0, peer="203.0.113.9:25", replies=replies)))
     return time.process_time() - before
-
-
-def _unheard(_event: Event) -> None:
-    pass
 
 
 if __name__ == "__main__":

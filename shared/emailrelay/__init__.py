@@ -1,1 +1,1 @@
-"""The library that every process of the relay stands on."""
+"""The library that all processes of the relay use."""

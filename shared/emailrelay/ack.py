@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from emailrelay.stage import Stage
+
 
 class Ack(StrEnum):
     """The event that the answer to the client waits for."""
@@ -12,3 +14,7 @@ class Ack(StrEnum):
     """The filter chain has given its verdict; a rejection is the answer, and nothing is kept."""
     DELIVERED = "delivered"
     """The next server has answered; its reply is the answer, and nothing is kept."""
+
+    def at(self, stage: Stage) -> "Ack":
+        """Return what a client waits for at ``stage``: no filters come after READY."""
+        return Ack.STORED if self is Ack.FILTERED and stage is Stage.READY else self

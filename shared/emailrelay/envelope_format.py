@@ -277,8 +277,8 @@ def salvage(octets: bytes) -> Envelope | None:
     fields: list[tuple[str, str]] = _FIELD.findall(lines)
     senders = [value for key, value in fields if key == "From"]
     local, remote = ([v for key, v in fields if key == kind] for kind in ("To-Local", "To-Remote"))
-    told = [*senders, *local, *remote]
-    if len(senders) != 1 or len(told) == 1 or any(_spoilt(value) for value in told):
+    addresses = [*senders, *local, *remote]
+    if len(senders) != 1 or len(addresses) == 1 or any(_spoilt(value) for value in addresses):
         return None
     return Envelope(
         sender=Address(senders[0]),

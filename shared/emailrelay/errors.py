@@ -22,7 +22,7 @@ class RelayError(Exception):
     """The root of all errors that this product reports: to users, in the log, or to another module.
 
     A few exceptions are control flow, not errors, and do not derive from it: those are private to
-    their module, or stand with a reason in ``tests/unit/test_errors.py``.
+    their module, or are listed with a reason in ``tests/unit/test_errors.py``.
     """
 
     temporary: bool = True

@@ -206,7 +206,7 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
     return Fail(reply, attempt), Failed(
-        id=run.message, reason=_told(by, reply, reason), code=reply.code, **run.about
+        id=run.message, reason=_reason(by, reply, reason), code=reply.code, **run.about
     )
 
 
@@ -216,17 +216,17 @@ def _later(
     settlement = after_trouble(
         run.history, reply, now=run.ended, peer=by, schedule=schedule, chance=run.chance
     )
-    told = _told(by, reply, reason)
+    text = _reason(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, Failed(id=run.message, reason=told, code=reply.code, **run.about)
+            return settlement, Failed(id=run.message, reason=text, code=reply.code, **run.about)
         case Defer(attempt):
             when, code = attempt.next_attempt, reply.code
-            event = Deferred(id=run.message, reason=told, next_attempt=when, code=code, **run.about)
+            event = Deferred(id=run.message, reason=text, next_attempt=when, code=code, **run.about)
             return settlement, event
         case _:
             assert_never(settlement)
 
 
-def _told(by: str, reply: Reply, reason: str) -> str:
+def _reason(by: str, reply: Reply, reason: str) -> str:
     return f"{by}: {reply} ({reason})"

@@ -92,7 +92,7 @@ def past(
 
     ``size`` is that of the content; without it, the journal tells.
     """
-    told = tuple(entries)
+    journal = tuple(entries)
     return PastMessage(
         id=message,
         ended=now,
@@ -101,9 +101,9 @@ def past(
         recipients=tuple(dict.fromkeys(envelope.recipients)),
         client=envelope.client,
         user=envelope.authentication,
-        size=_length(told) if size is None else size,
+        size=_length(journal) if size is None else size,
         message_id=envelope.message_id,
-        entries=told,
+        entries=journal,
         stage=stage,
     )
 
@@ -120,7 +120,7 @@ def write(message: PastMessage) -> bytes:
 
 
 def _write(message: PastMessage) -> bytes:
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "v": VERSION,
         "id": message.id,
         "ended": message.ended,
@@ -129,17 +129,17 @@ def _write(message: PastMessage) -> bytes:
         "to": message.recipients,
     }
     if message.more:
-        told["more"] = message.more
+        record["more"] = message.more
     if message.client:
-        told["client"] = message.client
+        record["client"] = message.client
     if message.user:
-        told["user"] = message.user
+        record["user"] = message.user
     if message.size:
-        told["size"] = message.size
+        record["size"] = message.size
     if message.message_id:
-        told["message_id"] = message.message_id
-    told["journal"] = [journal_format.encode(entry) for entry in message.entries]
-    return _json(told).encode() + b"\n"
+        record["message_id"] = message.message_id
+    record["journal"] = [journal_format.encode(entry) for entry in message.entries]
+    return _json(record).encode() + b"\n"
 
 
 def _fewer(message: PastMessage) -> PastMessage:

@@ -148,13 +148,13 @@ def line_reporter(
     divided between two writes.
     """
     levels = list(Level)
-    told = {level: level.value for level in levels[levels.index(least) :]}
+    names = {level: level.value for level in levels[levels.index(least) :]}
 
     def line_of(event: Event, moment: datetime | None) -> bytes:
         line: LogLine = {}
         if moment is not None:
             line["timestamp"] = _written(moment)
-        line["level"], line["event"] = told[event.level], event.name
+        line["level"], line["event"] = names[event.level], event.name
         line["service"], line["pid"] = service, own_pid()
         line.update(_fields(event))
         text = render(None, "", line)
@@ -164,7 +164,7 @@ def line_reporter(
     output = _Output(descriptor, line_of)
 
     def report(event: Event) -> None:
-        if event.level not in told:
+        if event.level not in names:
             return
         if masking is not None:
             event = masking(event)

@@ -6,7 +6,7 @@ from typing import TypedDict
 from emailrelay.envelope import Address, Envelope
 
 MOST_NAMED = 5
-"""Recipients that a line names; their number stands beside them."""
+"""Recipients that a line names; their number is beside them."""
 
 
 class MailFields(TypedDict):

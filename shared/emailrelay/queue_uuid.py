@@ -34,6 +34,14 @@ def to_uuid(queue_id: QueueId) -> UUID:
     )
 
 
+def uuid_of(queue_id: QueueId) -> UUID | None:
+    """Return the UUIDv7 of a queue id; None: it is a file name of another program."""
+    try:
+        return to_uuid(queue_id)
+    except ValueError:
+        return None
+
+
 def from_uuid(uuid: UUID) -> QueueId:
     """Return the queue id of a UUID made by ``to_uuid``."""
     number = uuid.int

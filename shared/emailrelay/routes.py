@@ -127,8 +127,13 @@ class Routes:
         why = "and forward_to is not set" if self.default is None else "so forward_to is used"
         object.__setattr__(self, "_otherwise", Choice(self.default, f"{none}, {why}"))
 
+    @property
+    def every(self) -> tuple[Route, ...]:
+        """The routes in their order, and then the default route if there is one."""
+        return self.listed if self.default is None else (*self.listed, self.default)
+
     def of_all(self, envelope: Envelope) -> Choice | None:
-        """Return the choice for whatever recipient; None: it may differ between recipients."""
+        """Return the choice that holds for every recipient; None: it may differ between them."""
         if self.listed or envelope.forward_to_address or envelope.account_selector:
             return None
         return self._otherwise

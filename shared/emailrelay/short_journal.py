@@ -21,10 +21,10 @@ def shorten(lines: Iterable[bytes]) -> bytes | None:
     """
     last, others = dict[tuple[str, str], Entry](), list[bytes]()
     history = journal.read(_sorted_out(lines, last, others))
-    told = list(_told(history, last.values()))
-    if journal.read(told) != history:
+    entries = list(_told(history, last.values()))
+    if journal.read(entries) != history:
         return None
-    return b"".join(others) + b"".join(map(journal_format.write, told))
+    return b"".join(others) + b"".join(map(journal_format.write, entries))
 
 
 def _sorted_out(

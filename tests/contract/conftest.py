@@ -21,10 +21,13 @@ from tests.faults.extent import ALL
 from emailrelay.events.event import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store, open_tokens
+from emailrelay.store.chooser import open_tokens
 from emailrelay.store.memory.mail import MemoryMail
 from emailrelay.store.memory.store import MemoryStore
+from emailrelay.store.postgres.store import PostgresStore
+from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.durable.loop_flushes import LoopFlushes
+from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.tokens import TokenStore
 
@@ -53,7 +56,7 @@ class SpoolOpener:
         self.place = str(self.directory)
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
-        return open_store(self.directory, report=self.reports.append, clock=clock, sync=self.sync)
+        return SpoolStore(self.directory, report=self.reports.append, clock=clock, sync=self.sync)
 
 
 class LoggedSpoolOpener(SpoolOpener):
@@ -97,7 +100,12 @@ class PostgresOpener:
         return [type(event).__name__ for event in self.reports]
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
-        return open_store(self.url, report=self.reports.append, clock=clock)
+        return _database(self.url, self.reports, clock)
+
+
+def _database(url: str, reports: list[Event], clock: Callable[[], float]) -> PostgresStore:
+    given = None if clock is time.time else clock  # None: the time of the database
+    return PostgresStore(url, report=reports.append, clock=given)
 
 
 class PooledOpener(PostgresOpener):
@@ -121,8 +129,8 @@ class SeveralOpener:
         self.place = " ".join(each.place for each in self.databases)
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
-        where = " ".join(each.url for each in self.databases)
-        return open_store(where, report=self.reports.append, clock=clock)
+        stores = [_database(each.url, self.reports, clock) for each in self.databases]
+        return SeveralStores(stores, self.reports.append)
 
 
 _SECOND = "second"

@@ -2,7 +2,6 @@
 
 import socket
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 
@@ -29,12 +28,7 @@ class DeafAddress:
             self._filling.append(filling)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for sock in (self._listening, *self._filling):
             sock.close()
 

@@ -9,7 +9,6 @@ import socket
 import socketserver
 import threading
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 _END = re.compile(rb"(?:^|\r\n|[\r\n])\0*\.\0*[\r\n]+\0*")
@@ -46,12 +45,7 @@ class GullibleServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._server is not None
         assert self._thread is not None
         self._server.shutdown()

@@ -9,7 +9,6 @@ import hmac
 import ssl
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 CHALLENGE = b"<1896.697170952@peer.test>"
@@ -63,12 +62,7 @@ class SecurePeer:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._ending = True
         if self._server is not None:
             self._server.close()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ssl
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 
@@ -29,12 +28,7 @@ class StrangePeer:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
         for writer in self._writers:

@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Generator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _LOCKS = (".slots", ".waiting", ".wake", ".doubt")
@@ -28,12 +27,7 @@ class Interference:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
 

@@ -95,6 +95,8 @@ def test_a_program_reads_the_queue(filled: Filled) -> None:
     assert ask(console, "/queue/totals").json["all"]["messages"] >= 25
     (traced,) = ask(console, "/trace?text=sender3@x.test").json["messages"]
     assert (traced["id"], traced["live"]) == (messages[3], True)
+    file = f"emailrelay.{messages[3]}.content"
+    assert ask(console, f"/trace?text={file}").json["messages"] == [traced]
     assert set(ask(console, "/overview").json["rates"]) == {
         "received",
         "delivered",

@@ -24,7 +24,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Fail
 from emailrelay.stage import Stage
-from emailrelay.store.chooser import open_store
+from emailrelay.store.spool.store import SpoolStore
 from emailrelay.terminal.window import Window
 
 PAGE = ROOT / "docs" / "queue.md"
@@ -115,7 +115,7 @@ async def fill(spool: Path) -> list[QueueId]:
     now, messages = time.time(), list[QueueId]()
     reply = Reply(451, "4.7.1 <b@y.test>: Recipient address rejected: Greylisted for 9 seconds")
     old = now - 40 * 86400
-    async with open_store(spool, report=nothing, clock=lambda: old) as store:
+    async with SpoolStore(spool, report=nothing, clock=lambda: old) as store:
         to = (Address("bob@example.com"),)
         for sender in ("ann@example.com", "ann@example.com", "newsletter@x.test", "x@y.test"):
             async with store.draft(Envelope(sender=Address(sender), to_remote=to)) as draft:

@@ -7,7 +7,13 @@ import pytest
 
 from emailrelay.errors import IdTaken, StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost, not_connected, told
+from emailrelay.store.postgres.link.trouble import (
+    Busy,
+    Conflict,
+    Lost,
+    as_relay_error,
+    not_connected,
+)
 
 SECRET = "hunter2"  # noqa: S105 - of no one
 
@@ -87,7 +93,7 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
 def test_error_says_what_to_do_in_one_line(
     error: psycopg.Error, kind: type[Exception], advice: str
 ) -> None:
-    found = told("commit a message", error)
+    found = as_relay_error("commit a message", error)
     assert type(found) is kind
     assert str(found).startswith("commit a message: ")
     assert advice in str(found)
@@ -95,7 +101,7 @@ def test_error_says_what_to_do_in_one_line(
 
 
 def test_full_disk_is_told_as_such() -> None:
-    found = told("commit a message", psycopg.errors.DiskFull("x"))
+    found = as_relay_error("commit a message", psycopg.errors.DiskFull("x"))
     assert isinstance(found, StoreError)
     assert found.no_room
 

@@ -23,4 +23,4 @@ from emailrelay.store.postgres.link.trouble import Lost
     ],
 )
 def test_kind_of_error_by_sqlstate(error: psycopg.Error, ours: type[StoreError]) -> None:
-    assert type(trouble.told("write", error)) is ours
+    assert type(trouble.as_relay_error("write", error)) is ours

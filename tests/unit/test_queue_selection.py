@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
+from emailrelay.history_query import HistoryQuery
 from emailrelay.journal import Attempt, Entry, Failure
 from emailrelay.queue.row import row
-from emailrelay.queue.selection import Selection, parse_age, parse_id
+from emailrelay.queue.selection import Selection, parse_age, parse_id, trace_query
 from emailrelay.queue.state import State, stages_of, state_of
 from emailrelay.queue.totals import Totals, totals
 from emailrelay.queue_id import QueueId
@@ -94,6 +95,12 @@ def test_other_ages_are_refused(text: str) -> None:
 )
 def test_file_names_are_ids_too(text: str) -> None:
     assert parse_id(text) == "1.2.3"
+    assert trace_query(text, NOW) == HistoryQuery(id=QueueId("1.2.3"), since=NOW)
+
+
+@pytest.mark.parametrize("text", ["ann@x.test", "1.2.3@x.test", "192.0.2.7", "emailrelay.1.2.3"])
+def test_other_texts_are_words_to_search_for(text: str) -> None:
+    assert trace_query(text, None) == HistoryQuery(text=text)
 
 
 def test_selectors_must_all_agree() -> None:

@@ -1,4 +1,4 @@
-"""The application: its pages, and what stands around them."""
+"""The application: its pages, and what surrounds them."""
 
 import socket
 import time

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from emailrelay import extras
 from emailrelay.config import ConsoleSettings
-from emailrelay.config.findings import CheckScope, SettingFinding, warning
+from emailrelay.config.findings import CheckScope, SettingFinding, of_error, warning
 from emailrelay.errors import ConfigError
 from emailrelay.service.checks import addresses, store
 from emailrelay_console.access.users import Users
@@ -44,7 +44,7 @@ def startable(settings: ConsoleSettings) -> Iterator[SettingFinding]:
     try:
         users = Users(settings.console_auth)
     except ConfigError as error:
-        yield from (SettingFinding("console_auth", problem) for problem in error.problems)
+        yield from of_error("console_auth", error)
     else:
         yield from (SettingFinding("console_auth", problem) for problem in users.problems())
 

@@ -5,12 +5,13 @@ import importlib.util
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
-from emailrelay.config.findings import CheckScope, SettingFinding, warning
+from emailrelay.config.findings import CheckScope, SettingFinding, of_error, warning
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.sign_ins import trouble_of
 from emailrelay.secrets import SecretsFile
@@ -54,7 +55,7 @@ def _loading(setting: str, settings: ForwarderSettings, other: str) -> Iterator[
     try:
         context_for(settled(policy, signs_in=True), compare=True)
     except ConfigError as error:
-        yield from _problems(setting, error)
+        yield from of_error(setting, error)
 
 
 def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
@@ -63,7 +64,7 @@ def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
         try:
             known = set(SecretsFile(settings.client_auth).client.selectors)
         except ConfigError as error:
-            yield from _problems("client_auth", error)
+            yield from of_error("client_auth", error)
     for table in settings.account:
         try:
             if table.password_file is not None:
@@ -103,11 +104,8 @@ def _sign_ins(settings: ForwarderSettings) -> Iterator[SettingFinding]:
         return  # the store's own check names it
     tokens = open_tokens(settings.store_place, settings.spool_dir)
     try:
-        if directory is None:
-            troubles = asyncio.run(trouble_of(accounts, tokens, _ignore))
-        else:
-            with spool_owner.acting(directory):
-                troubles = asyncio.run(trouble_of(accounts, tokens, _ignore))
+        with nullcontext() if directory is None else spool_owner.acting(directory):
+            troubles = asyncio.run(trouble_of(accounts, tokens, report_nothing))
     except RelayError as error:
         yield warning("account", f"the tokens cannot be read: {error}")
         return
@@ -132,11 +130,3 @@ def _interface(address: str) -> Iterator[SettingFinding]:
     except OSError as error:
         text = f"this machine cannot connect from {address}: {error.strerror}; name one of its own"
         yield SettingFinding("client_interface", text)
-
-
-def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
-    return (SettingFinding(setting, problem) for problem in error.problems)
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the findings tell."""

@@ -120,9 +120,8 @@ def _limits(settings: ForwarderSettings) -> ProgramLimits:
 
 def _tasks(settings: ForwarderSettings) -> int:
     """Return the most messages in hand at a time: a few more than the connections of all routes."""
-    most, routes = settings.connections_per_route, settings.routes
-    found = [*routes.listed, *([routes.default] if routes.default else [])]
-    wanted = sum(min(most, route.connections or most) for route in found)
+    most = settings.connections_per_route
+    wanted = sum(min(most, route.connections or most) for route in settings.routes.every)
     return min(wanted, _MOST_TASKS) + max(4, most // 4)
 
 
@@ -211,8 +210,7 @@ def _state(
     settings: ForwarderSettings, store: Store, forwarding: Forwarding, bearer: Bearer
 ) -> ProcessState:
     state, away = forwarding.state(), store.unavailable()
-    routes = settings.routes
-    known = [*routes.listed, *([routes.default] if routes.default else [])]
+    known = settings.routes.every
     servers = [server for route in known for server in route.smarthosts]
     others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
     return replace(

@@ -30,8 +30,8 @@ def check(settings: MonitorSettings, scope: CheckScope) -> Iterator[SettingFindi
 def _runtime_dir(settings: MonitorSettings) -> Iterator[SettingFinding]:
     if settings.runtime_dir is None:
         return
-    if (told := runtime_dir.obstacle(settings.runtime_dir)) is not None:
-        yield warning("runtime_dir", f"{settings.runtime_dir}: {told}")
+    if (trouble := runtime_dir.obstacle(settings.runtime_dir)) is not None:
+        yield warning("runtime_dir", f"{settings.runtime_dir}: {trouble}")
 
 
 def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from emailrelay import host_port
 from emailrelay.config import ReceiverSettings
-from emailrelay.config.findings import CheckScope, SettingFinding, warning
+from emailrelay.config.findings import CheckScope, SettingFinding, of_error, warning
 from emailrelay.errors import ConfigError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.filters.shipped.parameters import MxFilter, RewriteFilter
 from emailrelay.filters.spec import Filter, ProgramFilter, unstartable
 from emailrelay.secrets import SecretsFile
@@ -50,12 +50,12 @@ def _encryption(settings: ReceiverSettings) -> Iterator[SettingFinding]:
     try:
         server_context(files, None, settings.tls_config)
     except ConfigError as error:
-        yield from _problems("server_tls_certificate", error)
+        yield from of_error("server_tls_certificate", error)
         return
     try:
         server_context(files, settings.server_tls_verify, settings.tls_config)
     except ConfigError as error:
-        yield from _problems("server_tls_verify", error)
+        yield from of_error("server_tls_verify", error)
     yield from certificates.check("server_tls_certificate", files, time.time())
 
 
@@ -65,7 +65,7 @@ def _clients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         try:
             server = SecretsFile(settings.server_auth).server
         except ConfigError as error:
-            yield from _problems("server_auth", error)
+            yield from of_error("server_auth", error)
         else:
             if server.admits_nobody:
                 text = (
@@ -84,9 +84,9 @@ def _clients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         yield warning("remote_clients", text)
     rest = settings.model_copy(update={"server_tls_certificate": [], "server_auth": None})
     try:
-        make_client_rules(rest, report=_ignore)
+        make_client_rules(rest, report=report_nothing)
     except ConfigError as error:
-        yield from _problems("allow", error)
+        yield from of_error("allow", error)
 
 
 def _verifier(settings: ReceiverSettings) -> Iterator[SettingFinding]:
@@ -131,11 +131,3 @@ def _changes_recipients(each: Filter) -> bool:
             return True
         case _:
             return False
-
-
-def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
-    return (SettingFinding(setting, problem) for problem in error.problems)
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the errors tell."""

@@ -30,7 +30,7 @@ _FILTERD = 10.0
 _RESERVED = 40
 """File descriptors for the store, listening sockets and connections that are being refused."""
 _ASK_AFTER = 1024 * 1024
-"""Octets of content between two looks at the store's room: by so much less may be left free."""
+"""Octets of content between two checks of the store's room, which may fall short by as much."""
 _ROOM_LASTS = 0.1
 """Seconds for which the room that was found is good for the next MAIL commands."""
 _FORWARDING = 660.0

@@ -73,7 +73,7 @@ async def _serve(
     settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
 ) -> int:
     submitting = only_submits(spool_at(settings.store_fallback or settings.store_place))
-    if submitting:  # this user cannot hear the services' answers
+    if submitting:  # this user cannot receive the services' answers
         settings = settings.model_copy(update={"ack": Ack.STORED})
     async with open_store(
         settings.store_place,

@@ -35,7 +35,7 @@ def _mailbox(address: Address) -> str:
 
 
 class NoticesDue(NamedTuple):
-    """The failed messages that one address hears of now, oldest first."""
+    """The failed messages that one address is notified of now, oldest first."""
 
     singly: tuple[QueueId, ...] = ()
     together: tuple[QueueId, ...] = ()

@@ -18,7 +18,7 @@ from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
 from emailrelay.errors import RelayError, StoreUnusable, reason_of
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
 
@@ -158,7 +158,7 @@ def check_opening(settings: Settings, run_as: Identity | None) -> None:
     """Open and close the store, as the services will; raise StartFailed if it cannot be used."""
 
     async def open_and_close() -> None:
-        async with open_store(settings.store_place, report=_ignore):
+        async with open_store(settings.store_place, report=report_nothing):
             pass
 
     def act() -> None:
@@ -173,10 +173,6 @@ def check_opening(settings: Settings, run_as: Identity | None) -> None:
         user = f" for user {run_as.name}" if run_as is not None else ""
         option = "--spool-dir" if settings.store is None else "store"
         raise StartFailed([f"{option}: cannot be used{user}: {trouble}"])
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the services will open the store again and report it."""
 
 
 def write_pid_file(asked: GivenOptions, run_as: Identity | None) -> PidFile | None:

@@ -1,4 +1,4 @@
-"""The command line of a service: it gives settings, or an answer and the end."""
+"""Reads the command line of a service, and carries out options such as --help."""
 
 import json
 import os

@@ -1,10 +1,12 @@
 """The findings of a check of the settings: what would stop a service or hurt its work."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from emailrelay.errors import ConfigError
 
 _MISSING = re.compile(r"--\S+ \(in a file: (\w+)\): ")
 """The beginning of a problem with a value that no source has."""
@@ -46,6 +48,11 @@ class CheckScope(NamedTuple):
 def warning(setting: str, text: str) -> SettingFinding:
     """Return a finding that does not stop the service."""
     return SettingFinding(setting, text, FindingLevel.WARNING)
+
+
+def of_error(setting: str, error: ConfigError) -> Iterator[SettingFinding]:
+    """Yield a finding for each problem of a setting that cannot be used."""
+    return (SettingFinding(setting, problem) for problem in error.problems)
 
 
 def of_line(line: str, places: Mapping[str, str]) -> SettingFinding:

@@ -114,8 +114,8 @@ def of_values(
     found: list[str] = []
     for detail in error.errors(include_url=False, include_context=False):
         name, *inside = detail["loc"]
-        told = detail["msg"].removeprefix("Value error, ")
-        said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
+        message = detail["msg"].removeprefix("Value error, ")
+        said = (_SENTENCES | _MUST_BE).get(detail["type"], message)
         said = said.replace("Input should be", "must be", 1)
         if detail["type"] == "extra_forbidden":
             said += _instead(str(inside[-1]), _keys_beside(settings, detail["loc"]))
@@ -162,7 +162,7 @@ def _input(detail: ErrorDetails) -> str:
     # A whole table or the yes of a flag does not help the reader. The value of an unknown key may
     # be a password.
     given: object = detail["input"]
-    tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
+    tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of any kind
     said_yes = given in (True, "yes") and detail["type"] == "value_error"
     if detail["type"] in _SENTENCES or isinstance(given, dict) or tables or said_yes:
         return ""

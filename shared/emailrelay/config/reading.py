@@ -39,17 +39,15 @@ class Gathered(Generic[_S]):
 
 def read(settings: type[_S], argv: Sequence[str], environ: Mapping[str, str]) -> _S:
     """Return the settings of a service; raise ConfigError with every problem."""
-    return gather(settings, flags.parse(settings, argv), environ)[0]
+    return gather(settings, flags.parse(settings, argv), environ)
 
 
-def gather(
-    settings: type[_S], asked: flags.CommandLine, environ: Mapping[str, str]
-) -> tuple[_S, dict[str, str]]:
-    """Return the settings and, for each that was given, its place; raise ConfigError."""
+def gather(settings: type[_S], asked: flags.CommandLine, environ: Mapping[str, str]) -> _S:
+    """Return the settings of a command line that is parsed already; raise ConfigError."""
     gathered = collect(settings, asked, environ)
     if gathered.found is None:
         raise ConfigError(gathered.problems)
-    return gathered.found, gathered.places
+    return gathered.found
 
 
 def collect(

@@ -76,8 +76,8 @@ def show(
     rows = sorted(_rows(all_got), key=lambda row: row.name)
     known = {row.name for row in rows}
     if unknown := set(asked) - known:
-        told = (_unknown(name, known) for name in sorted(unknown))
-        return print_errors(PROGRAM, *told, status=os.EX_USAGE)
+        refused = (_unknown(name, known) for name in sorted(unknown))
+        return print_errors(PROGRAM, *refused, status=os.EX_USAGE)
     if asked:
         rows = [row for row in rows if row.name in asked]
     if changed:

@@ -46,7 +46,7 @@ class Event:
     def __init_subclass__(cls) -> None:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
-        cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones stand first
+        cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones come first
         cls._shown = {}
         cls._known = frozenset(cls.fields)
         cls._needed = frozenset(name for name in cls.fields if not hasattr(cls, name))
@@ -95,3 +95,7 @@ class Event:
 
 Report: TypeAlias = Callable[[Event], None]
 """Takes events. It must not raise and must not block."""
+
+
+def report_nothing(_event: Event) -> None:
+    """Drop the event: the caller learns of trouble by an error, or no one wants to know."""

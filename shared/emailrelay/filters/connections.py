@@ -52,7 +52,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
+        # uvloop's transports do not derive from asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the library's signature
         """See ``asyncio.Protocol``; the loop calls this also for an end without an error."""

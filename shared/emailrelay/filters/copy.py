@@ -13,7 +13,10 @@ from emailrelay.queue_id import QueueId
 
 
 class FilterCopy(Protocol):
-    """A private copy of one message, such as ``emailrelay.store.base.WorkCopy``; absolute paths."""
+    """A private copy of one message, such as ``emailrelay.store.claim.WorkCopy``.
+
+    Its paths are absolute.
+    """
 
     @property
     def content_path(self) -> str:

@@ -1,6 +1,6 @@
 """Starts programs in threads of their own, so that the event loop does not wait for the exec.
 
-A thread that starts a program stands still until the program has replaced the new process: on busy
+A thread that starts a program is blocked until the program has replaced the new process: on busy
 processors for as long as others run before it. ``subprocess`` and ``os.posix_spawn`` keep the
 interpreter's lock meanwhile, so no other thread of Python helps. The C library's ``posix_spawn``,
 called through ``ctypes``, does not keep it.

@@ -68,8 +68,8 @@ def _lines(
 
 
 def _outcome(history: History, pending: Container[str], address: str) -> str:
-    for told, word in ((history.delivered, "delivered"), (history.refused, "refused")):
-        if (reply := told.get(Address(address))) is not None:
+    for replies, word in ((history.delivered, "delivered"), (history.refused, "refused")):
+        if (reply := replies.get(Address(address))) is not None:
             return f"{word} ({reply})"
     return "pending" if address in pending else "done"
 

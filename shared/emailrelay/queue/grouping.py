@@ -50,13 +50,13 @@ def groups(
     """
     found = dict[str, MessageGroup]()
     for entry in entries:
-        told = row(entry, now)
-        for name in _names(entry, by, told.state, told.last_reply, routes_of):
+        shown = row(entry, now)
+        for name in _names(entry, by, shown.state, shown.last_reply, routes_of):
             group = found.setdefault(name, MessageGroup(by=by, group=name))
             group.messages += 1
-            group.octets += told.size
-            group.oldest = _least(group.oldest, told.arrived)
-            group.next_attempt = _least(group.next_attempt, told.next_attempt)
+            group.octets += shown.size
+            group.oldest = _least(group.oldest, shown.arrived)
+            group.next_attempt = _least(group.next_attempt, shown.next_attempt)
     return sorted(found.values(), key=lambda group: (-group.messages, group.group))
 
 

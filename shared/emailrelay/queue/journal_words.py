@@ -98,8 +98,8 @@ _PLAIN: Mapping[type, str] = MappingProxyType(
 def _notified(entry: Notified) -> str:
     if entry.notice:
         return f"notified of the failure: {', '.join(entry.to) or 'the sender'}, by {entry.notice}"
-    told = {None: "the sender was notified, or cannot be", False: "the sender cannot be notified"}
-    return told.get(entry.told, "the sender needs no notice")
+    words = {None: "the sender was notified, or cannot be", False: "the sender cannot be notified"}
+    return words.get(entry.told, "the sender needs no notice")
 
 
 def _try(attempt: Attempt, before: int) -> str:

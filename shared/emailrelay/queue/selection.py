@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from emailrelay.envelope import Address, Envelope
+from emailrelay.history_query import HistoryQuery
 from emailrelay.journal import History
 from emailrelay.queue.pattern import fits_address, fits_reply
 from emailrelay.queue.row import last_reply
@@ -14,6 +15,7 @@ from emailrelay.store.queue_view import Listed, QueueEntry, arrived
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhdw])")
+_ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _FILE = re.compile(r"(?:.*/)?emailrelay\.(.+?)\.(?:content|envelope(?:\.[a-z]+)?)")
 
 
@@ -104,3 +106,14 @@ def parse_id(text: str) -> QueueId:
     """Read a message id, or take it from the name of one of the message's files."""
     match = _FILE.fullmatch(text)
     return QueueId(match[1] if match else text)
+
+
+def trace_query(text: str, since: float | None) -> HistoryQuery:
+    """Return the query for a text: an id, a file name as for ``parse_id``, or other words.
+
+    ``since``: see ``HistoryQuery``.
+    """
+    message = parse_id(text)
+    if _ID.fullmatch(message) or message != text:
+        return HistoryQuery(id=message, since=since)
+    return HistoryQuery(text=text, since=since)

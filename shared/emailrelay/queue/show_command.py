@@ -64,19 +64,19 @@ def _fields(view: QueueView, message: QueueId) -> list[HeaderField]:
 
 
 def _print(entry: QueueEntry, fields: Sequence[HeaderField], now: float, *, wide: bool) -> None:
-    told, width = row(entry, now), None if wide else window().width
+    shown, width = row(entry, now), None if wide else window().width
     if entry.envelope is None:
-        print_as_is(printable(f"Message {told.id}: {told.state}, {told.last_reply}"))
+        print_as_is(printable(f"Message {shown.id}: {shown.state}, {shown.last_reply}"))
         return
-    lines = description(told, entry.envelope, entry.entries, fields, now, width=width)
+    lines = description(shown, entry.envelope, entry.entries, fields, now, width=width)
     for line in lines:
         print_as_is(line)
 
 
 def _as_json(entry: QueueEntry, fields: list[HeaderField], now: float) -> Mapping[str, object]:
-    told: QueueRow = row(entry, now)
+    shown: QueueRow = row(entry, now)
     envelope = entry.envelope
-    return asdict(told) | {
+    return asdict(shown) | {
         "subject": field(fields, "Subject"),
         "message_id": field(fields, "Message-ID"),
         "header": fields,

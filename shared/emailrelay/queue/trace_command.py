@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 import time
 from argparse import Namespace
@@ -18,14 +17,12 @@ from emailrelay.queue import time_line
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue.options import TRACED
-from emailrelay.queue.selection import parse_id
+from emailrelay.queue.selection import trace_query
 from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import SearchStep
 from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.run_command import CommandLineError
-
-_ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 
 
 def trace(asked: Namespace) -> int:
@@ -45,10 +42,7 @@ def trace(asked: Namespace) -> int:
 def _query(text: str, earliest: float | None) -> HistoryQuery:
     if not text:
         raise CommandLineError("name an id, an address, a Message-ID or words of a reply")
-    message = parse_id(text)
-    if _ID.fullmatch(message) or message != text:
-        return HistoryQuery(id=message, since=earliest)
-    return HistoryQuery(text=text, since=earliest)
+    return trace_query(text, earliest)
 
 
 async def _trace(

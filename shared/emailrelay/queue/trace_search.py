@@ -14,7 +14,7 @@ from emailrelay.store.mail_history import SearchStep
 
 @dataclass(slots=True, kw_only=True)
 class TraceSearch:
-    """One search. ``tell`` hears of the progress."""
+    """One search. ``tell`` is called with the progress."""
 
     store: Store
     wanted: HistoryQuery
@@ -75,9 +75,9 @@ class TraceSearch:
             ids.sort(key=arrival, reverse=True)
             for number, message in enumerate(ids, 1):
                 self.tell(SearchStep(place="messages in the store", done=number, total=len(ids)))
-                told = await self._read(message)
-                if told is not None and self.wanted.matches(told):
-                    yield told
+                found = await self._read(message)
+                if found is not None and self.wanted.matches(found):
+                    yield found
         except StoreError as error:
             self.trouble = error
 

@@ -21,7 +21,8 @@ def run_in_loop(
 ) -> int:
     """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
     sys.setswitchinterval(_SWITCH)
-    # What is loaded by now stays: each full garbage collection would look through it, in vain.
+    # Everything loaded by now lives until exit; a full garbage collection would scan it for
+    # nothing.
     gc.freeze()
 
     async def main() -> int:

@@ -89,10 +89,10 @@ def take_down(machine: Machine, spool: Path, example: str) -> SetupSteps:
 
 def _spool(machine: Machine, spool: Path) -> SetupSteps:
     real = machine.real(spool)
-    told = f"the spool {spool} ({SERVICE_USER}:{SERVICE_USER}, mode {_SPOOL_MODE:o})"
+    described = f"the spool {spool} ({SERVICE_USER}:{SERVICE_USER}, mode {_SPOOL_MODE:o})"
     give = partial(_give, machine, real, SERVICE_USER, _SPOOL_MODE)
     if not machine.exists(spool):
-        yield StepToTake(f"create {told}", give)
+        yield StepToTake(f"create {described}", give)
         return
     found, user = real.lstat(), machine.user(SERVICE_USER)
     if not stat.S_ISDIR(found.st_mode):
@@ -100,7 +100,7 @@ def _spool(machine: Machine, spool: Path) -> SetupSteps:
     if user is not None and found.st_uid == user.uid and not found.st_mode & 0o007:
         yield AlreadySo(f"the spool {spool}")
     elif not any(real.iterdir()):
-        yield StepToTake(f"give {told}", give)
+        yield StepToTake(f"give {described}", give)
     else:
         yield LeftAlone(
             f"{spool}: it holds files, and does not belong to {SERVICE_USER} alone",
@@ -113,11 +113,11 @@ def _settings_directory(machine: Machine) -> SetupSteps:
     directory = SETTINGS.parent
     real, group = machine.real(directory), machine.group(SERVICE_USER)
     if not machine.exists(directory):
-        told = (
+        step = (
             f"create {directory} for settings and secrets "
             f"(root:{SERVICE_USER}, mode {_SETTINGS_MODE:o})"
         )
-        yield StepToTake(told, partial(_give, machine, real, "root", _SETTINGS_MODE))
+        yield StepToTake(step, partial(_give, machine, real, "root", _SETTINGS_MODE))
         return
     found = real.stat()
     readable = mode_of(real) & 0o005 == 0o005 or (

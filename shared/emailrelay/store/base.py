@@ -45,7 +45,6 @@ All other modules of a store's contract: ``draft``, ``claim``, ``feed``, ``limit
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay.envelope import Envelope
@@ -82,12 +81,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Finish commits under way and close."""
 
     @abstractmethod

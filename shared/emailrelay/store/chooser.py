@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -55,7 +54,6 @@ def open_store(
     where: str | Path,
     *,
     report: Report,
-    clock: Callable[[], float] = time.time,
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
     fallback: str | None = None,
@@ -67,35 +65,29 @@ def open_store(
     URLs are ``spool:///var/spool/emailrelay``, ``memory:`` and ``postgresql://user@host/database``.
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
-    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
-    changed. ``fallback``: the spool that takes new mail while a database is unavailable; with
-    ``hands_over`` its mail moves into the database by itself. ``submitting``: this user
-    ``only_submits`` to the spool.
+    ``looking``: only ``listing``, ``journal``, ``describe``, ``history`` and ``verification`` are
+    used, and nothing is changed. ``fallback``: the spool that takes new mail while a database is
+    unavailable; with ``hands_over`` its mail moves into the database by itself. ``submitting``:
+    this user ``only_submits`` to the spool.
 
     Raises:
         StoreUnusable: the place names no store that there is.
 
     """
+    spool_store = partial(
+        SpoolStore, report=report, sync=sync, looking=looking, submitting=submitting
+    )
     if fallback is not None:
         return _with_fallback(
-            str(where),
-            fallback,
-            report=report,
-            clock=clock,
-            sync=sync,
-            looking=looking,
-            hands_over=hands_over,
-            submitting=submitting,
+            str(where), fallback, spool_store, report, looking=looking, hands_over=hands_over
         )
     spool = spool_at(where)
     if spool is not None:
-        return SpoolStore(
-            spool, report=report, clock=clock, sync=sync, looking=looking, submitting=submitting
-        )
+        return spool_store(spool)
     if where == "memory:":
-        return MemoryStore(report=report, clock=clock)
+        return MemoryStore(report=report)
     if is_postgres(where):
-        return _databases(where, report=report, clock=clock, looking=looking)
+        return _databases(where, report, looking=looking)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
@@ -118,13 +110,11 @@ def urls(where: str | Path) -> list[str]:
 def _with_fallback(
     where: str,
     fallback: str,
-    *,
+    spool_store: Callable[[Path], Store],
     report: Report,
-    clock: Callable[[], float],
-    sync: SpoolSync,
+    *,
     looking: bool,
     hands_over: bool,
-    submitting: bool,
 ) -> Store:
     from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
 
@@ -134,10 +124,7 @@ def _with_fallback(
             "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
             " a database, postgresql://user@host/database"
         )
-    first = _databases(where, report=report, clock=clock, looking=looking, falls_back=True)
-    second = SpoolStore(
-        spool, report=report, clock=clock, sync=sync, looking=looking, submitting=submitting
-    )
+    first, second = _databases(where, report, looking=looking, falls_back=True), spool_store(spool)
     origin = store_name(spool, socket.gethostname())
     return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
 
@@ -168,19 +155,13 @@ def is_postgres(where: str | Path) -> bool:
 
 
 def _databases(
-    where: str | Path,
-    *,
-    report: Report,
-    clock: Callable[[], float],
-    looking: bool,
-    falls_back: bool = False,
+    where: str | Path, report: Report, *, looking: bool, falls_back: bool = False
 ) -> Store:
     """Return the store in a database, or in several."""
     with _extra_installed():
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
-    given = None if clock is time.time else clock
     stores = [
-        PostgresStore(url, report=report, clock=given, looking=looking, falls_back=falls_back)
+        PostgresStore(url, report=report, looking=looking, falls_back=falls_back)
         for url in urls(where)
     ]
     return stores[0] if len(stores) == 1 else SeveralStores(stores, report)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay.ack import Ack
@@ -90,21 +89,16 @@ class FallbackStore(Store):
         else:
             self._open = True
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
         try:
             if self._open:
-                await self._first.__aexit__(kind, error, traceback)
+                await self._first.__aexit__(None, None, None)
         finally:
-            await self._second.__aexit__(kind, error, traceback)
+            await self._second.__aexit__(None, None, None)
 
     async def _hand_over_always(self) -> None:
         mover = Mover(
@@ -349,7 +343,7 @@ class _FallbackDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft.commit``."""
-        stored = ack is Ack.STORED or (ack is Ack.FILTERED and stage is Stage.READY)
+        stored = ack.at(stage) is Ack.STORED
         if self._only_stored and not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
         if self._only_stored:

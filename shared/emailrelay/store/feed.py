@@ -1,7 +1,6 @@
 """The feed of a store: the due messages of one stage, each given to one who waits (``base``)."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Self
 
 from emailrelay.store.claim import Claim
@@ -48,10 +47,5 @@ class Feed(ABC):
         """Begin the watch, then scan."""
         return self
 
-    async def __aexit__(  # noqa: B027 - a default
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:  # noqa: B027 - a default
         """End the watch."""

@@ -9,7 +9,7 @@ Work in large batches is cheaper, so the first worker reads alone as long as it 
 stand by. A worker at its limit calls one of them: no task of it is free, or it uses a processor all
 the time. It helps until the pipe is empty. The dispatcher calls one when a hint was left unread for
 ``_PATIENCE``, since the first worker may hang. On a busy machine any worker waits for a processor,
-so with a shorter limit a second one would be called in vain.
+so with a shorter limit a second one would be called for nothing.
 """
 
 import asyncio

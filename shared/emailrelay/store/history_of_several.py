@@ -16,8 +16,8 @@ _CLOCKS = 300.0
 class HistoryOfSeveral(MailHistory):
     """See ``MailHistory``. Trouble with one store is raised after the others have been asked.
 
-    ``away``: the reason why there are more stores than ``stores``. ``note`` hears of new bounds,
-    for the stores that come back later.
+    ``away``: the reason why there are more stores than ``stores``. ``note`` is called with new
+    bounds, for the stores that come back later.
     """
 
     def __init__(

@@ -75,10 +75,10 @@ class MailHistory(ABC):
     def find(
         self, wanted: HistoryQuery, tell: Callable[[SearchStep], None] = lambda _step: None
     ) -> AsyncIterator[PastMessage]:
-        """Yield the messages that match, newest end first. ``tell`` hears of the progress.
+        """Yield the messages that match, newest end first. ``tell`` is called with the progress.
 
         The records of one day are in the order of their writing, which is nearly that of their
-        ends. A damaged record is passed over, and ``tell`` hears of it.
+        ends. A damaged record is skipped, and ``tell`` is called for it.
 
         Raises:
             StoreError: the history cannot be read now.

@@ -40,10 +40,7 @@ def view_at(
         from emailrelay.store.spool.spool_view import SpoolView  # noqa: PLC0415 - see above
 
         return SpoolView(directory)
+    from emailrelay.events.event import report_nothing  # noqa: PLC0415 - as below
     from emailrelay.store import chooser  # noqa: PLC0415 - other stores do without
 
-    return chooser.open_view(where, fallback, report or _unheard)
-
-
-def _unheard(_event: "Event") -> None:
-    """Report nothing: the caller hears of the trouble by the error."""
+    return chooser.open_view(where, fallback, report or report_nothing)

@@ -7,7 +7,6 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Self, TypeVar
 
 from emailrelay.envelope import Envelope
@@ -94,12 +93,7 @@ class SeveralStores(Store):
         for feed in tuple(self._feeds):
             await feed.join(store)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         for task in self._opening:
             task.cancel()

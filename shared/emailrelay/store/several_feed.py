@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Self
 
 from emailrelay.errors import StoreError
@@ -50,12 +49,7 @@ class SeveralFeed(Feed):
         self._known.add(self)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Feed``."""
         self._known.discard(self)
         await self._closing.aclose()

@@ -32,7 +32,7 @@ class TokenTurn(ABC):
         """Put new tokens in place of the old ones, on stable storage.
 
         Raises:
-            StoreError: it could not be done; the old ones stand.
+            StoreError: it could not be done; the old ones remain.
 
         """
 

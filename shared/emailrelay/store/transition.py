@@ -182,7 +182,7 @@ def after_flush(*, stage: Stage, history: History, now: float) -> Change | None:
 def after_move_by_hand(*, stage: Stage, history: History, now: float) -> Change | None:
     """Return the change that follows when an administrator has renamed an envelope; None: none has.
 
-    A rename does not write a journal. A failed or held message that stands at a working stage was
+    A rename does not write a journal. A failed or held message at a working stage was
     released. A ready message whose journal says unfiltered goes to the filters first.
     """
     if stage not in _AT_WORK:

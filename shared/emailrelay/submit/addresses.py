@@ -94,7 +94,7 @@ def _list(text: str, place: str, host: str) -> list[tuple[Mailbox, Address]]:
 
 
 def _resolved(mailbox: Mailbox, address: Address, aliases: "Aliases") -> tuple[Address, ...]:
-    """Return the addresses in place of one; without a domain it is a name, at whatever host."""
+    """Return the addresses in place of one; without a domain it is a name, at any host."""
     given = address if mailbox.domain else Address(mailbox.local)
     found = aliases.resolve(given)
     return (address,) if found == (given,) else found

@@ -104,7 +104,7 @@ class CommandLineParser(argparse.ArgumentParser):
     ) -> argparse.Action:
         """See ``ArgumentParser.add_argument``.
 
-        ``title`` is that of a group of the help; ``word`` stands there in the place of the metavar.
+        ``title`` is that of a group of the help; ``word`` is shown there instead of the metavar.
         """
         action = super().add_argument(*names, **how)
         self.show(action, title=title, word=word)

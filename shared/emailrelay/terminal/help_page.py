@@ -11,7 +11,7 @@ from typing import NamedTuple
 _TEXT_AT = 28
 """The column of the texts beside the options."""
 _NARROW = 60
-"""In fewer columns than this, the texts stand below the options."""
+"""In fewer columns than this, the texts are below the options."""
 _BELOW = 10
 _LEAST, _USUAL, _MOST = 20, 80, 100
 """Columns: the fewest for a text, those of a file or pipe, and the most that are easy to read."""

@@ -1,4 +1,4 @@
-"""The description of the API in OpenAPI 3.1, which the API gives itself."""
+"""The description of the API in OpenAPI 3.1, which the API itself returns."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache

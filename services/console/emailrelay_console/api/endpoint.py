@@ -74,7 +74,7 @@ def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
     """Return the parameters of a query.
 
     Raises:
-        Problem: one is unknown, or stands twice.
+        Problem: one is unknown, or is there twice.
 
     """
     found = request.query_params.multi_items()

@@ -1,6 +1,5 @@
 """The endpoints that read: queue, groups, totals, one message, trace and overview."""
 
-import re
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 from starlette.requests import Request
 
 from emailrelay import journal_format
-from emailrelay.history_query import HistoryQuery
 from emailrelay.queue import time_line
 from emailrelay.queue.grouping import Grouping
 from emailrelay.queue.row import row
-from emailrelay.queue.selection import parse_age
+from emailrelay.queue.selection import parse_age, trace_query
 from emailrelay.queue_id import QueueId
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.api.endpoint import endpoint, number, parameters
@@ -25,7 +23,6 @@ from emailrelay_console.web.render import console_of
 MOST_ROWS = 1000
 _MOST_FIRST = 10**8
 _ROWS = 100
-_ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _LONGEST_ID = 100
 
 
@@ -87,11 +84,7 @@ async def trace(request: Request, _user: ConsoleUser) -> Any:
     if not text or len(text) > 500:
         raise Problem(HTTPStatus.BAD_REQUEST, "text must have 1 to 500 characters.")
     since = _since(values.get("since", ""), now)
-    wanted = (
-        HistoryQuery(id=QueueId(text), since=since)
-        if _ID.fullmatch(text)
-        else HistoryQuery(text=text, since=since)
-    )
+    wanted = trace_query(text, since)
     most = number(values, "limit", _ROWS, MOST_ROWS) or 1
     found = await console.searches.find(wanted, text, shown=time_line.as_json, most=most)
     whole = not (found.cut or found.late or found.trouble)

@@ -139,7 +139,7 @@ def _servers(output: bytes) -> tuple[ExaminedServer, ...]:
     return tuple(_server(each) for each in json.loads(output)["servers"])
 
 
-def _server(told: Mapping[str, Any]) -> ExaminedServer:
+def _server(server: Mapping[str, Any]) -> ExaminedServer:
     steps = (
         ExaminedStep(
             str(step["step"]),
@@ -148,6 +148,6 @@ def _server(told: Mapping[str, Any]) -> ExaminedServer:
             str(step["text"]),
             str(step["remedy"]),
         )
-        for step in told["steps"]
+        for step in server["steps"]
     )
-    return ExaminedServer(str(told["server"]), bool(told["ok"]), tuple(steps))
+    return ExaminedServer(str(server["server"]), bool(server["ok"]), tuple(steps))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from emailrelay.config import ForwarderSettings, read
 from emailrelay.config.accounts import AccountSettings
+from emailrelay.events.event import report_nothing
 from emailrelay.oauth import status
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.renewal import Renewal
@@ -48,7 +49,7 @@ async def _status(account: AccountSettings, tokens: TokenStore) -> AccountStatus
     found: SignIn | None = None
     if account.oauth2 is not None:
         found = await Renewal(
-            account=account, oauth2=account.oauth2, tokens=tokens, report=lambda _event: None
+            account=account, oauth2=account.oauth2, tokens=tokens, report=report_nothing
         ).look()
     unusable = await asyncio.to_thread(status.unusable_file, account)
     return status.row(account, found, read_clocks(), unusable)

@@ -251,8 +251,8 @@ class QueueIndex:
     def _read(self, entry: QueueEntry) -> tuple[object, ...]:
         listed, envelope = entry.listed, entry.envelope
         if envelope is None:
-            told = self._term(reply_group(entry.problem))
-            return (arrived(listed), listed.since, None, None, None, told, None, "", listed.id)
+            reply = self._term(reply_group(entry.problem))
+            return (arrived(listed), listed.since, None, None, None, reply, None, "", listed.id)
         history: History = entry.history
         pending = history.pending(envelope)[:_NAMED] or envelope.recipients[:_NAMED]
         named = dict.fromkeys(each.lower() for each in envelope.recipients[:_NAMED])

@@ -5,8 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from emailrelay.history_query import HistoryQuery
-from emailrelay.queue.selection import parse_age, parse_id
-from emailrelay.queue_id import arrived_at
+from emailrelay.queue.selection import parse_age, trace_query
 from emailrelay_console.mail.past_search import MOST, SECONDS, found_message
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
@@ -41,10 +40,7 @@ def _query(text: str, since: str, now: float) -> HistoryQuery:
         earliest = now - parse_age(since) if since else None
     except ValueError:
         raise Problem(400, "Ended since must be an age, as in 15m, 12h, 5d or 2w.") from None
-    message = parse_id(text)
-    if arrived_at(message) is not None or message != text:
-        return HistoryQuery(id=message, since=earliest)
-    return HistoryQuery(text=text, since=earliest)
+    return trace_query(text, earliest)
 
 
 ROUTES = [Route("/history", show)]

@@ -27,14 +27,13 @@ async def show(request: Request) -> Response:
     except ConfigError as error:
         routes, trouble = Routes(), str(error)
     way = _way(routes, **tried) if tried["recipient"] and not trouble else None
-    listed = [*routes.listed, *([routes.default] if routes.default else [])]
     return render(
         request,
         "routes.html",
         tried=tried,
         way=way,
-        routes=listed[:MOST_ROUTES],
-        more=max(0, len(listed) - MOST_ROUTES),
+        routes=routes.every[:MOST_ROUTES],
+        more=max(0, len(routes.every) - MOST_ROUTES),
         trouble=trouble,
     )
 

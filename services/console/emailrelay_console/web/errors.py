@@ -58,8 +58,8 @@ async def answer(request: Request, error: Exception) -> Response:
 def page(request: Request, problem: Problem) -> Response:
     """Return the page about a problem; programs get it in JSON (RFC 9457)."""
     if is_api(request):
-        told = {"title": problem.title, "status": problem.status_code, "detail": problem.detail}
-        text = json.dumps({"type": "about:blank", **told})
+        fields = {"title": problem.title, "status": problem.status_code, "detail": problem.detail}
+        text = json.dumps({"type": "about:blank", **fields})
         kind = "application/problem+json"
         return Response(text, problem.status_code, problem.headers, media_type=kind)
     made = render(request, "problem.html", problem=problem)

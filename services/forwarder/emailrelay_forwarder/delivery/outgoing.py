@@ -96,7 +96,7 @@ def _together(replies: list[Reply | None]) -> Reply | None:
         return _LEFT_OUT
     if None in replies:
         return None
-    told = [reply for reply in replies if reply is not None]
-    refusals = [reply for reply in told if not reply.accepted]
+    known = [reply for reply in replies if reply is not None]
+    refusals = [reply for reply in known if not reply.accepted]
     later = [reply for reply in refusals if not reply.permanent]
-    return next(iter(later or refusals or told))
+    return next(iter(later or refusals or known))

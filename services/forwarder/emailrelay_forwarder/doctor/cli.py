@@ -11,7 +11,7 @@ from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values.setdefault("forward_to", _UNUSED)
     options = replace(options, unknown=unknown)
     try:
-        settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
+        settings = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
         tokens = token_directory(settings.store_place, settings.spool_dir)
@@ -167,7 +167,7 @@ def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool
     if settings.client_auth is None or "client_auth" in options.values:
         return False
     try:
-        configured, _ = gather(ForwarderSettings, options, os.environ)
+        configured = gather(ForwarderSettings, options, os.environ)
         account_servers(configured).check("", parse(settings.forward_to or ""))
     except NotForServer:
         return True
@@ -184,8 +184,8 @@ async def _examine(
     withheld: bool,
 ) -> list[ServerReport]:
     tokens = open_tokens(settings.store_place, settings.spool_dir)
-    bearer = Bearer(settings.account, tokens, report=_ignore)
-    sessions = replace(sessions_of(settings, _ignore, bearer), dialogue=None)
+    bearer = Bearer(settings.account, tokens, report=report_nothing)
+    sessions = replace(sessions_of(settings, report_nothing, bearer), dialogue=None)
     if withheld:
         sessions = replace(sessions, accounts=no_account)
     try:
@@ -216,7 +216,3 @@ async def _report(
     )
     name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
     return ServerReport(server=name, findings=await examination.run())
-
-
-def _ignore(_event: Event) -> None:
-    """Ignore events: the findings contain what matters."""

@@ -129,8 +129,8 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
 
     """
     loop = asyncio.get_running_loop()
-    told = settings.dialogue
-    transcript = None if told is None else Transcript(told, str(address))
+    dialogue = settings.dialogue
+    transcript = None if dialogue is None else Transcript(dialogue, str(address))
     try:
         async with asyncio.timeout(settings.connect):
             sock = await connected_socket(address, settings)

@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from emailrelay.events.event import Event, Report
+from emailrelay.events.event import Report, report_nothing
 from emailrelay_forwarder.session.account import Accounts, no_account
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.happy_eyeballs import Silent
 from emailrelay_forwarder.session.policy import Policy
-
-
-def _unheard(_event: Event) -> None:
-    """Take an event that is of no interest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +30,7 @@ class SessionSettings:
     """Extensions not to use even if a server offers them, in lower case."""
     silent: Silent = field(default_factory=Silent)
     """The addresses that recently did not answer, as long as these settings are in force."""
-    report: Report = _unheard
+    report: Report = report_nothing
     """Takes the end of each TLS handshake."""
     dialogue: Report | None = None
     """Takes each line of a dialogue; None: none is reported, at no cost."""

@@ -116,8 +116,8 @@ class ClientRules:
 
     def _mark(self, claim: Password) -> bytes:
         """Return a keyed digest: nothing else of a password is stored."""
-        told = f"{len(claim.user)} {claim.user} {claim.password.reveal()}".encode()
-        return hmac.new(self._salt, told, hashlib.sha256).digest()
+        text = f"{len(claim.user)} {claim.user} {claim.password.reveal()}".encode()
+        return hmac.new(self._salt, text, hashlib.sha256).digest()
 
     def _refresh(self, file: SecretsFile) -> None:
         try:

@@ -21,7 +21,7 @@ def reset_peer_address(connection: socket.socket) -> str:
         packet = connection.getsockopt(socket.IPPROTO_TCP, _SAVED_SYN, _LONGEST)
     except OSError:
         return ""
-    # The version stands in the first four bits, the source at octet 12 (RFC 791) or 8 (RFC 8200).
+    # The version is in the first four bits, the source at octet 12 (RFC 791) or 8 (RFC 8200).
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
         return str(ipaddress.IPv4Address(packet[12:16]))

@@ -1,4 +1,4 @@
-"""The Received: line that stands in front of each message (RFC 5321 section 4.4)."""
+"""The Received: line that is put in front of each message (RFC 5321 section 4.4)."""
 
 import re
 from email.utils import formatdate

@@ -10,7 +10,7 @@ from emailrelay_receiver.dialogue.arguments import NO_PARAMETERS, MailParameters
 from emailrelay_receiver.dialogue.outcomes import Recipient
 
 _LONGEST_NAME = 255
-"""The most characters of a client's name that filters hear (RFC 5321 section 4.5.3.1.2)."""
+"""The most characters of a client's name that filters get (RFC 5321 section 4.5.3.1.2)."""
 
 
 @dataclass(slots=True)

@@ -128,13 +128,13 @@ def _session(client: str, arrival: ArrivalFacts | None, host: str) -> SessionFac
     port = b"" if family == b"U" else _PORT.pack(0)
     data = name.encode() + b"\0" + family + port + address.encode() + b"\0"
     shown = address.removeprefix("IPv6:")
-    told = f"{name} [{shown}]" if not name.startswith("[") else name
+    host_and_address = f"{name} [{shown}]" if not name.startswith("[") else name
     macros = {
         Command.CONNECT: {
             b"j": _octets(host),
             b"{daemon_name}": b"emailrelay",
             b"v": b"E-MailRelay",
-            b"_": _octets(told),
+            b"_": _octets(host_and_address),
             b"{client_addr}": _octets(shown),
             b"{client_name}": _octets(name),
         },

@@ -45,7 +45,8 @@ class MilterConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
+        # uvloop's transports do not derive from asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
         used: socket.socket = transport.get_extra_info("socket")
         if used.family in (socket.AF_INET, socket.AF_INET6):
             self._tcp, self.answers_together = used, _QUICK is not None

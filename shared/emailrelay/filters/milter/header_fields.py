@@ -39,7 +39,7 @@ class MilterHeader(NamedTuple):
 def split(content: bytes, own: bytes) -> MilterHeader:
     """Read the header at the beginning of a content.
 
-    ``content`` has at least the whole header. ``own`` stands only in our own Received line.
+    ``content`` has at least the whole header. ``own`` is only in our own Received line.
     The first line that cannot belong to a field begins the body (RFC 5322 section 2.1); an empty
     line before the body belongs to neither.
     """

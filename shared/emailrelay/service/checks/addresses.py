@@ -18,7 +18,7 @@ _LONGEST_PATH = 107
 def tcp(interfaces: Sequence[str], port: int, *, prefix: str = "") -> Iterator[SettingFinding]:
     """Yield the TCP addresses that cannot be bound by a service with the rights of this process.
 
-    ``prefix`` stands in front of the names of the settings: ``monitor_`` for ``monitor_port``.
+    ``prefix`` is in front of the names of the settings: ``monitor_`` for ``monitor_port``.
     """
     for trial in try_binding(interfaces, port):
         setting = prefix + (

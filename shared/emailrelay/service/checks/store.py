@@ -7,7 +7,7 @@ from emailrelay import spool_owner
 from emailrelay.config import Settings
 from emailrelay.config.findings import SettingFinding, warning
 from emailrelay.errors import RelayError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.store.chooser import open_store, spool_at, spool_trouble
 
 _PATIENCE = 20.0
@@ -34,7 +34,7 @@ def check(
 
 def _fallback(settings: Settings, fallback: str, minimum_free: int) -> Iterator[SettingFinding]:
     try:
-        open_store(settings.store_place, report=_ignore, looking=True, fallback=fallback)
+        open_store(settings.store_place, report=report_nothing, looking=True, fallback=fallback)
     except RelayError as error:
         yield SettingFinding("store_fallback", str(error))
     else:
@@ -57,7 +57,7 @@ def _spool(setting: str, spool: str, minimum_free: int) -> Iterator[SettingFindi
 def _database(setting: str, settings: Settings, fallback: str | None) -> Iterator[SettingFinding]:
     async def open_and_close() -> None:
         async with asyncio.timeout(_PATIENCE):
-            store = open_store(settings.store_place, report=_ignore, looking=True)
+            store = open_store(settings.store_place, report=report_nothing, looking=True)
             async with store:
                 pass
 
@@ -70,7 +70,3 @@ def _database(setting: str, settings: Settings, fallback: str | None) -> Iterato
             yield warning(setting, f"{error}; new mail goes to store_fallback meanwhile")
         else:
             yield SettingFinding(setting, str(error))
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the error tells."""

@@ -80,9 +80,9 @@ class MemoryChanges:
         """Make a change."""
         if change.stage is None:
             del self.mail.kept[kept.id]
-            told = (*kept.entries, *change.entries)
+            whole = (*kept.entries, *change.entries)
             now, end, size = self.clock(), change.end, len(kept.content)
-            self.mail.history.add(past(kept.id, kept.envelope, told, now=now, end=end, size=size))
+            self.mail.history.add(past(kept.id, kept.envelope, whole, now=now, end=end, size=size))
             return
         kept.entries.extend(change.entries)
         kept.stage = change.stage

@@ -27,11 +27,7 @@ class MemoryClaim(Claim):
         self.envelope = kept.envelope
         self.history = kept.history
         self.size = len(kept.content)
-        filtered = kept.history.ack is Ack.FILTERED and kept.stage is Stage.READY
-        waits = (
-            kept.waiter is not None and not filtered
-        )  # the verdict is not the forwarder's to give
-        self.ack = kept.history.ack if waits else Ack.STORED
+        self.ack = Ack.STORED if kept.waiter is None else kept.history.ack.at(kept.stage)
         self._changes = changes
         self._kept = kept
         self._copy: PrivateCopy | None = None

@@ -41,8 +41,7 @@ class MemoryDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft``."""
-        if ack is Ack.FILTERED and stage is Stage.READY:
-            ack = Ack.STORED  # there are no filters to wait for
+        ack = ack.at(stage)
         content = bytes(self._content)
         accepted = self._changes.accepted(stage, content, ack)._replace(session=session, dsn=dsn)
         kept = self._changes.add(accepted, self.id, self._envelope, content)

@@ -10,7 +10,7 @@ from typing import cast
 
 from emailrelay.config import Settings, read
 from emailrelay.errors import ConfigError, StoreUnusable
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.connections import DatabaseConnection, DatabaseConnections
 from emailrelay.store.postgres.schema import versions
@@ -145,7 +145,7 @@ def _with_connection(
         raise ConfigError([wrong])
 
     async def run(url: str) -> int:
-        connections = DatabaseConnections(place.parse(url), _unheard)
+        connections = DatabaseConnections(place.parse(url), report_nothing)
         try:
             async with connections.lend("examine the database") as connection:
                 return await act(connections.place, connection)
@@ -161,10 +161,6 @@ def _with_connection(
 def _from_settings(config: str | None) -> str | Path:
     argv = [] if config is None else ["--config", config]
     return read(DatabaseSettings, argv, os.environ).store_place
-
-
-def _unheard(_event: Event) -> None:
-    """Report nothing: the caller hears of the trouble by the error."""
 
 
 app = new_app(

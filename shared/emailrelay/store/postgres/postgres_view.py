@@ -10,12 +10,13 @@ from uuid import UUID
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId, arrived_at
-from emailrelay.queue_uuid import from_uuid
+from emailrelay.queue_uuid import from_uuid, uuid_of
 from emailrelay.schedule import FARTHEST
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
-from emailrelay.store.postgres.message.row import COLUMNS, Row, read, uuid_of
+from emailrelay.store.postgres.message.content_chunk import read_chunk
+from emailrelay.store.postgres.message.row import COLUMNS, Row, read
 from emailrelay.store.postgres.short_work import opened
 from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 
@@ -30,7 +31,6 @@ select stage, later, count(*), sum(size), min(id::text) from (
     from emailrelay.message
 ) m group by stage, later
 """
-_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
 
 
 class PostgresView(QueueView):
@@ -130,15 +130,10 @@ class PostgresView(QueueView):
             given, n = given + len(chunk), n + 1
 
     async def _chunk(self, row: Row, n: int) -> bytes:
-        async with (
-            self._database.connections.lend("read a message") as connection,
-            connection.cursor(binary=True) as cursor,
-        ):
-            await cursor.execute(_CHUNK, {"id": row.uuid, "n": n})
-            found = await cursor.fetchone()
-        if not found or not found[0]:
+        chunk = await read_chunk(self._database, row.uuid, n)
+        if not chunk:
             raise StoreError(f"read {row.id}", f"chunk {n} of its content is missing")
-        return cast("bytes", found[0])
+        return chunk
 
     def close(self) -> None:
         """See ``QueueView.close``."""

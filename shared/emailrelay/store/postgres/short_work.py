@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from emailrelay.events.event import Event, Report
+from emailrelay.events.event import Report, report_nothing
 from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import DatabaseConnections
@@ -11,12 +11,8 @@ from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.schema import versions
 
 
-def unheard(_event: Event) -> None:
-    """Report nothing: the caller hears of the trouble by the error."""
-
-
 @asynccontextmanager
-async def opened(url: str, report: Report = unheard) -> AsyncGenerator[Database]:
+async def opened(url: str, report: Report = report_nothing) -> AsyncGenerator[Database]:
     """Open a database for the block.
 
     Raises:

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay.envelope import Envelope
@@ -11,6 +10,7 @@ from emailrelay.errors import RelayError, StoreError
 from emailrelay.events.event import Report
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
 from emailrelay.store.hint_channel import HintChannel
@@ -30,7 +30,6 @@ from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Leases
 from emailrelay.store.postgres.message.notice import PostgresFailure
 from emailrelay.store.postgres.message.past import PostgresHistory
-from emailrelay.store.postgres.message.row import uuid_of
 from emailrelay.store.postgres.message.settling import Settler
 from emailrelay.store.postgres.message.waiting import ClientWaits
 from emailrelay.store.postgres.schema import versions
@@ -110,12 +109,7 @@ class PostgresStore(Store):
             except RelayError as error:
                 self._database.trouble("clean up", error)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         services, self._opened = self._services, None
         for task in self._tasks:

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID, uuid4
 
 from emailrelay.errors import StoreError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.connections import DatabaseConnections, pauses
 from emailrelay.store.postgres.link.trouble import Busy, Lost
@@ -41,7 +41,7 @@ class PostgresTokens(TokenStore):
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[DatabaseConnections]:
-        connections = DatabaseConnections(self._place, _unheard)
+        connections = DatabaseConnections(self._place, report_nothing)
         try:
             yield connections
         finally:
@@ -108,7 +108,3 @@ class _Turn(TokenTurn):
             )
             if cursor.rowcount != 1:
                 raise StoreError("keep new tokens", "another process is renewing them now")
-
-
-def _unheard(_event: Event) -> None:
-    """Report nothing: the caller hears of the trouble by the error."""

@@ -11,8 +11,10 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
+from emailrelay.store.content_damage import content_damage
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
+from emailrelay.store.postgres.message.content_chunk import read_chunk
 from emailrelay.store.verification import DamageFinding, Verification
 
 _WORKING = (Stage.UNFILTERED, Stage.READY)
@@ -20,7 +22,6 @@ _MEASURE = """
 select coalesce(sum(length(octets)), 0)::bigint, count(*), coalesce(max(n), -1) + 1
 from emailrelay.body where message = %(id)s
 """
-_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
 
 
 class PostgresVerification(Verification):
@@ -39,7 +40,7 @@ class PostgresVerification(Verification):
         """See ``Verification.look``."""
         message = QueueId(name)
         try:
-            found = await operator.describe(self._database, message)
+            found = await self._store.describe(message)
         except DamagedMessage as error:
             self.messages += 1
             stage = await self._stage(message)
@@ -54,7 +55,7 @@ class PostgresVerification(Verification):
         problem = await self._content_damage(to_uuid(message), history)
         if problem is None:
             return []
-        if await operator.describe(self._database, message) != found:  # it has changed meanwhile
+        if await self._store.describe(message) != found:  # it has changed meanwhile
             self.messages -= 1
             return await self.look(name)
         return [DamageFinding(name, problem, message, stage)]
@@ -73,23 +74,15 @@ class PostgresVerification(Verification):
             size, chunks, expected = await cursor.fetchone() or (0, 0, 0)
         if chunks != expected:
             return "content: a chunk is missing"
-        if history.length not in (None, size):
-            return f"content: {size} octets, {history.length} were accepted"
+        crc32 = None
         if self._contents and history.crc32 is not None:
             crc32 = await self._crc32(uuid, cast("int", chunks))
-            return None if crc32 == history.crc32 else "content: wrong checksum"
-        return None
+        return content_damage(history, cast("int", size), crc32)
 
     async def _crc32(self, uuid: UUID, chunks: int) -> int:
         crc32 = 0
         for n in range(chunks):
-            async with (
-                self._database.connections.lend("read a message") as connection,
-                connection.cursor(binary=True) as cursor,
-            ):
-                await cursor.execute(_CHUNK, {"id": uuid, "n": n})
-                found = await cursor.fetchone()
-            crc32 = zlib.crc32(b"" if found is None else cast("bytes", found[0]), crc32)
+            crc32 = zlib.crc32(await read_chunk(self._database, uuid, n) or b"", crc32)
         return crc32
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:

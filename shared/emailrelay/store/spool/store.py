@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -41,7 +42,7 @@ from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
-"""Seconds that the opening waits for the first recovery sweep; a longer one goes on beside."""
+"""Seconds that the opening waits for the first recovery sweep, which goes on in the background."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 
@@ -54,16 +55,15 @@ class SpoolStore(Store):
         root: Path,
         *,
         report: Report,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.time,
         sync: SpoolSync = SpoolSync.FILES,
         looking: bool = False,
         submitting: bool = False,
     ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered.
 
-        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use
-        then. With ``submitting`` only ``draft`` is, for mail that no client waits for: nothing else
-        is touched.
+        ``looking``: see ``chooser.open_store``. With ``submitting`` only ``draft`` is of use, for
+        mail that no client waits for, and nothing else is touched.
         """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
         self._looking, self._submitting = looking, submitting

@@ -44,7 +44,7 @@ class Reserved:
         """Put new tokens in place of the old ones, durably.
 
         Raises:
-            OSError: the disk refuses; the old ones stand.
+            OSError: the disk refuses; the old ones remain.
 
         """
         file_octets.write_all(self._descriptor, octets)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emailrelay.errors import RelayError
-from emailrelay.events.event import Event
+from emailrelay.events.event import report_nothing
 from emailrelay.store.spool.disk import directory_check, names
 from emailrelay.store.spool.durable import segment
 from emailrelay.store.spool.message.spool import Spool, open_spool
@@ -59,7 +59,7 @@ def _missing(path: str, above: str) -> list[str]:
 
 def _opening(path: str) -> list[str]:
     """Return the problems of the directories; raise RelayError as the opening of the store."""
-    spool = open_spool(Path(path), _ignore, lambda: 0.0, makes=False)
+    spool = open_spool(Path(path), report_nothing, lambda: 0.0, makes=False)
     with closing(spool.announcer), closing(spool), closing(spool.log):
         try:
             spool.root.renew()
@@ -111,7 +111,3 @@ def _room(path: str, minimum_free: int) -> list[str]:
             " so that mail is answered with 452; make room"
         )
     ]
-
-
-def _ignore(_event: Event) -> None:
-    """Report nothing: the service will report it when it opens the spool."""

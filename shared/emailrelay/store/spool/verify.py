@@ -13,6 +13,7 @@ from emailrelay.errors import DamagedMessage, as_store_error, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
+from emailrelay.store.content_damage import content_damage
 from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.verification import DamageFinding, Verification
@@ -92,17 +93,12 @@ class SpoolVerification(Verification):
         if content is None:
             return "content: missing"
         try:
-            size = os.fstat(content).st_size
-            if history.released:  # the operator wants it sent as it is
-                return None
-            if history.length not in (None, size):
-                return f"content: {size} octets, {history.length} were accepted"
-            if self._contents and history.crc32 is not None:
+            size, crc32 = os.fstat(content).st_size, None
+            if self._contents and history.crc32 is not None and not history.released:
                 _, crc32 = file_octets.measure(content)
-                return None if crc32 == history.crc32 else "content: wrong checksum"
+            return content_damage(history, size, crc32)
         finally:
             os.close(content)
-        return None
 
     def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from emailrelay.errors import StoreError
@@ -59,12 +58,7 @@ class PostgresFeed(Feed):
         self._asking = asyncio.create_task(self._ask())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Feed``."""
         self._services.database.listeners[self._stage].discard(self._soon.set)
         self._over = True

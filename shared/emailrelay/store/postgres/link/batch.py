@@ -36,7 +36,7 @@ class Batch(Generic[Item, Result]):
         stays: Callable[[Item], bool] = lambda _: False,
         tell: Callable[[StoreError], None] = lambda _: None,
     ) -> None:
-        """``tell`` hears once why items stay although the database answers."""
+        """``tell`` is called once with the reason why items wait although the database answers."""
         self._tell = tell
         self._run, self._most, self._weight, self._stays = run, most, weight, stays
         self._waiting: deque[_Waiting[Item, Result]] = deque()
@@ -78,18 +78,19 @@ class Batch(Generic[Item, Result]):
 
     async def _work(self) -> None:
         """Run batches until no item waits."""
-        pause, told = pauses(), False
+        pause, reported = pauses(), False
         try:
             while self._waiting:
                 batch = self._next()
                 try:
                     await self._together(batch)
-                    pause, told = pauses(), False
+                    pause, reported = pauses(), False
                 except StoreError as error:
                     if self._stay(batch, error):
-                        if not told and isinstance(error, Busy) and not isinstance(error, Conflict):
+                        busy = isinstance(error, Busy) and not isinstance(error, Conflict)
+                        if busy and not reported:
                             self._tell(error)
-                            told = True
+                            reported = True
                         await asyncio.sleep(next(pause))
                 except BaseException:
                     self._waiting.extendleft(reversed(batch))

@@ -39,7 +39,7 @@ select set_config('lock_timeout', %(wait)s, true), set_config('tcp_keepalives_id
 
 
 def pauses() -> Iterator[float]:
-    """Yield the seconds between tries, for ever: growing, and spread so that hosts take turns."""
+    """Yield seconds between tries, without end: growing, and random so that hosts take turns."""
     pause = _FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

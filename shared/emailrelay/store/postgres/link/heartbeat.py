@@ -32,7 +32,7 @@ async def beat(connections: DatabaseConnections, clock: DatabaseClock) -> None:
 
 
 async def keep_beating(connections: DatabaseConnections, clock: DatabaseClock) -> None:
-    """Ask whenever the database has not answered for a while, for ever."""
+    """Probe the database whenever it has been silent for a while. Never returns."""
     read = time.monotonic()
     while True:
         await asyncio.sleep(_PAUSE)

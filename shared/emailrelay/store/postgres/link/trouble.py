@@ -35,7 +35,7 @@ _AT_CONNECT = (
     ("no pg_hba.conf entry", "allow this host in pg_hba.conf"),
     ("does not exist", "create it, or correct the URL"),
 )
-"""What only the text tells: libpq gives no SQLSTATE for a refused connection."""
+"""Signs in the text of an error: libpq has no SQLSTATE for a refused connection."""
 _TAKEN = ("23505", "23502")
 """SQLSTATEs of a row whose id is taken: a key that is there, or a column that is null then."""
 _CONFLICT = "40"
@@ -68,7 +68,7 @@ def is_lost(error: psycopg.Error) -> bool:
     return state in _ADVICE_LOST or state.startswith(_LOST_CLASSES)
 
 
-def told(doing: str, error: psycopg.Error) -> RelayError:
+def as_relay_error(doing: str, error: psycopg.Error) -> RelayError:
     """Return our error for one of the database."""
     state, words = error.sqlstate, _words(error)
     if state is not None and (state in _ADVICE or state.startswith(_CHANGED_TABLES)):
@@ -93,8 +93,8 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
 def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusable:
     """Return our error for a connection that could not be made."""
     words = _words(error)
-    for told_by, advice in _AT_CONNECT:
-        if told_by in words:
+    for sign, advice in _AT_CONNECT:
+        if sign in words:
             return StoreUnusable(f"{shown}: {advice} ({words})")
     if error.sqlstate == "53300" or "too many clients" in words or "remaining connection" in words:
         return Lost(f"connect to {shown}", _TEMPORARY_ADVICE["53300"])
@@ -111,7 +111,7 @@ def translated(doing: str) -> Generator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise told(doing, error) from error
+        raise as_relay_error(doing, error) from error
     except TimeoutError as error:
         raise Lost(doing, "the database did not answer in time") from error
 

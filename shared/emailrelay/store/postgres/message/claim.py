@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import cast
 
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
@@ -20,6 +19,7 @@ from emailrelay.store.claim import Claim, WorkCopy
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.claiming import Claimer, TakenMessage
 from emailrelay.store.postgres.message.committing import Committer
+from emailrelay.store.postgres.message.content_chunk import read_chunk
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Lease, Leases
 from emailrelay.store.postgres.message.settling import Adopted, Ending, FilterPass, Given, Settler
@@ -29,7 +29,6 @@ from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelo
 
 _AFTER_TROUBLE = 60.0
 """Seconds for which the feeds leave a message alone whose settlement failed."""
-_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,9 @@ class PostgresClaim(Claim):
                 yield chunk
 
     async def _chunk(self, n: int) -> bytes:
-        async with (
-            self._services.database.connections.lend("read a message") as connection,
-            connection.cursor(binary=True) as cursor,
-        ):
-            await cursor.execute(_CHUNK, {"id": self._row.uuid, "n": n})
-            found = await cursor.fetchone()
-        if found is not None:
-            return cast("bytes", found[0])
+        chunk = await read_chunk(self._services.database, self._row.uuid, n)
+        if chunk is not None:
+            return chunk
         if self.history.released or self.stage is Stage.FAILED:
             return b""  # an operator wants it sent as it is, or a notice shows what there is
         raise StoreError(f"read {self.id}", f"chunk {n} of its content is missing")

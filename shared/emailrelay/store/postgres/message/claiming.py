@@ -168,8 +168,7 @@ class Claimer:
         if damage is not None:
             await self._set_aside(row, damage)
             return None
-        spoken = waits is Ack.FILTERED and row.stage is Stage.READY
-        ack = Ack.STORED if spoken else waits
+        ack = waits.at(row.stage)
         return TakenMessage(row, envelope, history, entries, ack, leased.content, leased.size)
 
     async def _set_aside(self, row: Row, reason: str) -> None:

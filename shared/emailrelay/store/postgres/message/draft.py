@@ -58,8 +58,7 @@ class PostgresDraft(Draft):
     ) -> None:
         """See ``Draft.commit``."""
         await self.drain()
-        if ack is Ack.FILTERED and stage is Stage.READY:
-            ack = Ack.STORED  # there are no filters to wait for
+        ack = ack.at(stage)
         accepted = Accepted(
             at=self._database.clock(),
             stage=stage,

@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import cast
 from uuid import UUID
 
-from emailrelay import journal
 from emailrelay.envelope import Envelope
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import from_uuid
+from emailrelay.queue_uuid import from_uuid, uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import Listed
@@ -16,7 +15,7 @@ from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import past
-from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
 
@@ -83,12 +82,6 @@ async def read_journal(
         return None
     row = read(found)
     return row.stage, row.envelope(), row.entries()
-
-
-async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-    """See ``Store.describe``."""
-    found = await read_journal(database, message)
-    return None if found is None else (found[0], found[1], journal.read(found[2]))
 
 
 async def wish(database: Database, message: QueueId, wished: AdministratorWish) -> bool:

@@ -10,12 +10,12 @@ from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage, StoreError, StoreUnusable
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import EndedMessage, PastMessage
-from emailrelay.queue_uuid import to_uuid
+from emailrelay.queue_uuid import to_uuid, uuid_of
 from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds, MailHistory, SearchStep
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Unfit
-from emailrelay.store.postgres.message.row import Row, uuid_of
+from emailrelay.store.postgres.message.row import Row
 from emailrelay.store.postgres.schema import days
 from emailrelay.store.transition import Change
 

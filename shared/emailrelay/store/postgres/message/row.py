@@ -9,7 +9,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.journal import AdministratorWish, Entry, History, Wished
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import from_uuid, to_uuid
+from emailrelay.queue_uuid import from_uuid, uuid_of
 from emailrelay.stage import Stage
 
 COLUMNS = (
@@ -77,14 +77,6 @@ def wish_of(found: object) -> AdministratorWish | None:
     """Return the wish of a column; one of a later release counts as none."""
     try:
         return None if found is None else AdministratorWish(str(found))
-    except ValueError:
-        return None
-
-
-def uuid_of(message: QueueId) -> UUID | None:
-    """Return the id of a message's row; None: no row can have this id."""
-    try:
-        return to_uuid(message)
     except ValueError:
         return None
 

@@ -46,7 +46,7 @@ select d.id, d.token from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
 or exists (select 1 from emailrelay.history h where h.id = d.id and h.how = d.token::text)
 """
-# With a write of its own the commit waits until the standby has what an earlier one has written.
+# A transaction that writes waits for the standby at its commit, and so for earlier writes too.
 WRITE = "update emailrelay.clock_mark set latest = latest"
 """A write that changes nothing."""
 _CHANGE = f"""
@@ -146,9 +146,9 @@ class Ending:
 
     def past(self, change: Change, now: float) -> PastMessage:
         """Return the message's record in the history, after the change by which it leaves."""
-        told = (*self.entries, *change.entries)
+        entries = (*self.entries, *change.entries)
         message = from_uuid(self.id)
-        return past(message, self.envelope, told, now=now, end=change.end, size=self.size)
+        return past(message, self.envelope, entries, now=now, end=change.end, size=self.size)
 
 
 class LeaseEnded(Final):

@@ -4,14 +4,12 @@ Expand, then contract: a step may add, and what it adds has a default, so that s
 version before run on. ``oldest`` says which schema version a service must know to work on the
 tables after the step. A step that removes something raises it, one release after the last use.
 
-What only PostgreSQL knows stands in ``Tuned``, beside plain words for databases that are compatible
-with it: nothing but speed depends on it.
+``Tuned`` has a statement that only PostgreSQL knows, and plain SQL for databases that are
+compatible with it. Only the speed differs.
 """
 
 from dataclasses import dataclass
 from typing import LiteralString
-
-SCHEMA = "emailrelay"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class FileSystem:
         """Put everything on stable storage that has not been written yet. Blocks.
 
         After an error files are synced one by one: what was lost may be another batch's whose data
-        was written along, and only the sync of its own files would still tell it so.
+        was written along, and only the sync of its own files still reports that.
 
         Raises:
             OSError: the disk refused something since the last time, or since this was opened.

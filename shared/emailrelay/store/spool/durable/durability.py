@@ -110,7 +110,7 @@ class Durability(ABC):
     async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
         """Make durable what was appended to an open envelope file.
 
-        Its message stands at ``stage``, or is moved there next.
+        Its message is at ``stage``, or is moved there next.
         """
 
     @abstractmethod
@@ -133,9 +133,10 @@ class Durability(ABC):
     ) -> None:
         """Make a result the message.
 
-        ``name`` gives its directory, in the first of the ``places``, the name by which any process
-        completes the adoption. ``show`` moves the files into the second. Both are called in the
-        loop, each once at most and in this order. A cancelled caller cannot tell how far it came.
+        ``name`` renames its directory, in the first of the ``places``, to the name by which any
+        process completes the adoption. ``show`` moves the files into the second. Both are called in
+        the loop, each once at most and in this order. A cancelled caller cannot tell how far it
+        came.
 
         Raises:
             NotRecorded: it will not be the message.

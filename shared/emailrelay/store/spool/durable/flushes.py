@@ -5,14 +5,14 @@ kernel makes no syncs for an event loop (``loop_flushes``). What waits is flushe
 batch is what has come during the flush.
 """
 
-import errno
 import queue
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.disk.sync_threads import SyncThreads
+from emailrelay.store.spool.disk.work_thread import WorkThread
 from emailrelay.store.spool.durable.jobs import (
     Job,
     Synced,
@@ -30,20 +30,13 @@ class Flushes:
         self.whole: FileSystem | None = None
         """The file system of all files."""
         self._beside = beside
-        self._thread: threading.Thread | None = None
         self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         """None ends the thread."""
+        self._thread = WorkThread("flush", self._work, partial(self._jobs.put, None))
 
     def start(self) -> OSError | None:
         """Start the thread, if it does not run. The next job tries again if that fails."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="flush", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                return OSError(errno.EAGAIN, str(error))
-            self._thread = thread
-        return None
+        return self._thread.start()
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Add jobs; the thread runs."""
@@ -71,10 +64,7 @@ class Flushes:
 
     def close(self) -> None:
         """Finish all jobs, and end the thread. Blocks."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
+        self._thread.stop()
 
 
 def _devices(jobs: Sequence[Job]) -> dict[int, int]:

@@ -119,7 +119,7 @@ class LoopFlushes:
         return not self._under_way and not self._waiting and self._alone is None
 
     def wait(self) -> bool:
-        """Wait a little for the syncs under way, which the loop then need not hear of.
+        """Wait a little for the syncs under way; those that end need not wake the loop.
 
         False: they take longer. Blocks.
         """

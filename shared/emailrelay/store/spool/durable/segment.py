@@ -80,7 +80,7 @@ class Segment:
     def beside(self) -> int | None:
         """Return the file opened once more, for syncs beside ``sync``; None if it has no name.
 
-        The kernel reports a lost write once to each open file, so both kinds of sync hear of it.
+        The kernel reports a lost write once to each open file, so both kinds of sync get it.
 
         Raises:
             OSError: it cannot be opened.

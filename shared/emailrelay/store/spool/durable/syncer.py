@@ -13,12 +13,12 @@ stands still for them. So a single client needs no further turns of the loop.
 
 import asyncio
 import contextlib
-import errno
 import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from emailrelay.errors import RelayError
@@ -26,6 +26,7 @@ from emailrelay.running_loop import running_loop
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.disk.sync_threads import SyncThreads, close_each
+from emailrelay.store.spool.disk.work_thread import WorkThread
 from emailrelay.store.spool.durable.flushes import Flushes
 from emailrelay.store.spool.durable.jobs import Finish, Job, raise_error
 from emailrelay.store.spool.durable.log import Log, LogGone
@@ -73,7 +74,7 @@ class Syncer:
         """They are handed over soon."""
         self._lone = 0
         """Batches of one job in a row, with no sync beside them."""
-        self._thread: threading.Thread | None = None
+        self._thread = WorkThread("syncer", self._work, partial(self._jobs.put, None))
         self._beside = SyncThreads()
         self._flushes = Flushes(self._beside)
         self._in_loop = LoopFlushes()
@@ -151,7 +152,7 @@ class Syncer:
 
     def _begin(self, job: Job) -> None:
         if job.record is not None:
-            row, refusal = self._records, self._start()
+            row, refusal = self._records, self._thread.start()
         elif self._in_loop.takes(job):
             row, refusal = self._for_kernel, None
         else:
@@ -198,17 +199,6 @@ class Syncer:
         elif self._log.behind > _BEHIND:
             self._jobs.put(())
 
-    def _start(self) -> OSError | None:
-        """Start the thread, if it does not run. The next job tries again if that fails."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="syncer", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                return OSError(errno.EAGAIN, str(error))
-            self._thread = thread
-        return None
-
     def begin(self, open_file: int) -> Future[None]:
         """Start writing a large file back before it is complete."""
         return self._beside.begin(open_file)
@@ -226,10 +216,7 @@ class Syncer:
         self._hand_over()
         await self._log_flushes.close()
         await self._in_loop.close()
-        if self._thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+        await asyncio.to_thread(self._thread.stop)
         await asyncio.to_thread(self._flushes.close)
         self._beside.shutdown()
 

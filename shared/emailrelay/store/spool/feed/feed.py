@@ -116,7 +116,7 @@ class SpoolFeed(Feed):
 
 
 async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -> None:
-    """Send due messages to a pool's workers, as fast as they take them, for ever."""
+    """Send due messages to a pool's workers as fast as they take them, until cancelled."""
     await hints.open()
     waking = asyncio.create_task(_wake_whenever(woken, hints))
     try:

@@ -1,7 +1,7 @@
 """Searches the files of the history, a piece at a time.
 
-An id bears the time of its arrival, so its record stands in the file of that day or later, and
-behind the place of that time: the records are nearly in the order of their ends. For other texts
+An id contains the time of its arrival, so its record is in the file of that day or a later one, and
+after the place of that time: the records are nearly in the order of their ends. For other texts
 all files are read, from the end of the newest backwards.
 """
 
@@ -15,7 +15,7 @@ from emailrelay import history_record
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import EndedMessage, PastMessage
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import to_uuid
+from emailrelay.queue_uuid import uuid_of
 from emailrelay.store.mail_history import SearchStep
 from emailrelay.store.spool.disk import files, regular_files
 from emailrelay.store.spool.disk.directory import Directory
@@ -89,11 +89,7 @@ def ends(directory: Directory, since: float) -> Iterator[list[EndedMessage]]:
 
 
 def _arrival(message: QueueId) -> float | None:
-    try:
-        to_uuid(message)
-    except ValueError:
-        return None
-    return int(message.partition(".")[0]) / 1000
+    return None if uuid_of(message) is None else int(message.partition(".")[0]) / 1000
 
 
 def _backwards(

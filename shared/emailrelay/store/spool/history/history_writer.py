@@ -40,7 +40,7 @@ class HistoryWriter:
         clock: Callable[[], float],
         trouble: Callable[[str, object], None],
     ) -> None:
-        """Use ``.history`` in ``root``; ``trouble`` hears what fails, and why."""
+        """Use ``.history`` in ``root``; ``trouble`` is called with what fails, and why."""
         self.directory = root.below(names.HISTORY, makes=False)
         self._at = root / names.HISTORY
         self._made = root.below(names.HISTORY)

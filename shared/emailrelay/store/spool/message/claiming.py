@@ -178,8 +178,7 @@ def _not_before(history: History, status: os.stat_result, now: float) -> float |
 
 def _awaited(locked: Locked, history: History) -> Ack:
     """Return what a client waits for. A forwarder does not answer for the filters."""
-    spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
-    if history.ack is Ack.STORED or spoken:
+    if history.ack.at(locked.stage) is Ack.STORED:
         return Ack.STORED
     locked.wait = waiting.look_for(locked.spool, locked.id, history.ack)
     return Ack.STORED if locked.wait is None else locked.wait.ack

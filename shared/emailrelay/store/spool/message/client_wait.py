@@ -64,7 +64,7 @@ class Waiter(ABC):
             self._woken.set_result(None)
 
     def told(self, answer: str) -> None:
-        """Hear a datagram of the process that settles the message."""
+        """Handle a datagram from the process that settles the message."""
         if not self._over:
             self._hear(answer)
             if self._reply is not None:

@@ -105,10 +105,6 @@ class DeliveryWait(Wait):
         """Tell if the answer was told and is still here: the socket of the receiver is full."""
         return self._spool.announcer.keeps(f"{SOCKET}.{self._process}") and self.stands()
 
-    def leave_in_file(self, reply: Reply) -> bool:
-        """Write an answer that the socket does not take; False: the disk refused it."""
-        return self._write(reply)
-
     def refuse(self) -> None:
         """Answer a client whose message was withdrawn."""
         to, answer = self._addressed(_NOT_DELIVERED)
@@ -119,11 +115,11 @@ class DeliveryWait(Wait):
 
     def _told(self, reply: Reply, *, sent: bool) -> bool:
         """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
-        heard = sent or (self._write(reply) and self._lives())
+        heard = sent or (self.leave_in_file(reply) and self._lives())
         return not _removed(self._withdrawn) and heard
 
-    def _write(self, reply: Reply) -> bool:
-        """Write the answer to a file, for a receiver that its socket does not reach."""
+    def leave_in_file(self, reply: Reply) -> bool:
+        """Write an answer that the socket does not take; False: the disk refused it."""
         path = self._spool.directories.waiting / self._message
         new = path.plus(NEW)
         try:

@@ -9,7 +9,7 @@ instead.
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -28,6 +28,7 @@ from emailrelay.store.spool.disk import file_octets, files, locks, names, regula
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
+from emailrelay.store.spool.durable.jobs import Finish
 from emailrelay.store.spool.message.client_wait import Waiter
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
 from emailrelay.store.spool.message.spool import Spool
@@ -94,8 +95,7 @@ class SpoolDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft.commit``."""
-        if ack is Ack.FILTERED and stage is Stage.READY:
-            ack = Ack.STORED  # there are no filters to wait for
+        ack = ack.at(stage)
         accepted = Accepted(
             at=self._spool.clock(),
             stage=stage,
@@ -116,12 +116,7 @@ class SpoolDraft(Draft):
         try:
             self._open = False  # from here it is committed or removed
             if ack is not Ack.DELIVERED:
-                await self._durability.commit(
-                    self._pair,
-                    stage,
-                    partial(self._finish, stage),
-                    blocks=bool(self._write_backs),
-                )
+                await self._make_durable(stage, partial(self._finish, stage))
                 self._spool.announcer.send_gathered()
             elif self._write_backs:
                 # Each may take long, so the syncing thread waits for it.
@@ -148,10 +143,7 @@ class SpoolDraft(Draft):
         )
         try:
             self._pair.seal(self._fields, accepted)
-            self._open = False
-            await self._durability.commit(
-                self._pair, stage, partial(self._secure, stage), blocks=bool(self._write_backs)
-            )
+            await self._make_durable(stage, partial(self._secure, stage))
         except OSError as error:
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
         except asyncio.CancelledError:
@@ -202,15 +194,14 @@ class SpoolDraft(Draft):
         """
         try:
             self._pair.seal_with(self._fields, b"".join(map(journal_format.write, entries)))
-            self._open = False
-            await self._durability.commit(
-                self._pair,
-                Stage.HELD,
-                partial(self._finish, Stage.HELD),
-                blocks=bool(self._write_backs),
-            )
+            await self._make_durable(Stage.HELD, partial(self._finish, Stage.HELD))
         except OSError as error:
             raise StoreError(f"take over {self._pair.envelope_path}", error) from error
+
+    def _make_durable(self, stage: Stage, finish: Finish) -> Awaitable[None]:
+        """Commit the sealed pair. From here it is committed or removed."""
+        self._open = False
+        return self._durability.commit(self._pair, stage, finish, blocks=bool(self._write_backs))
 
     @property
     def _durability(self) -> Durability:

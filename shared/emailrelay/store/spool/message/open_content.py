@@ -8,6 +8,7 @@ from typing import NamedTuple
 from emailrelay.errors import StoreError
 from emailrelay.journal import History
 from emailrelay.store.base import CHUNK
+from emailrelay.store.content_damage import content_damage
 from emailrelay.store.spool.disk import regular_files
 from emailrelay.store.spool.disk.directory import Location
 
@@ -38,9 +39,10 @@ def open_content(at: Location, history: History) -> OpenContent | str:
     if opened is None:
         return "content: missing"
     content, size = opened[0], opened[1].st_size
-    if length not in (None, size) and not history.released:
+    damage = content_damage(history, size)
+    if damage is not None:
         os.close(content)
-        return f"content: {size} octets, {length} were accepted"
+        return damage
     return OpenContent(content, size)
 
 

@@ -12,6 +12,6 @@ from emailrelay.store.transition import Change
 def remember(spool: Spool, claim: Claim, entries: Sequence[Entry], change: Change) -> None:
     """Note the end of a claimed message in the history."""
     if spool.history.on:
-        told = (*entries, *change.entries)
+        whole = (*entries, *change.entries)
         now, end = spool.clock(), change.end
-        spool.history.add(past(claim.id, claim.envelope, told, now=now, end=end, size=claim.size))
+        spool.history.add(past(claim.id, claim.envelope, whole, now=now, end=end, size=claim.size))

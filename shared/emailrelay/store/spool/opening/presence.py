@@ -70,8 +70,8 @@ class Presence:
     def enter_again(self) -> None:
         """Enter again if the log's directory, or the whole spool, was removed or replaced. Blocks.
 
-        What was acknowledged before stands in files that may not be on stable storage, and now
-        there is no log that tells of them: all of the file system is synced.
+        Mail that was acknowledged before is in files that may not be on stable storage, and no log
+        has it any more: so the whole file system is synced.
 
         Raises:
             OSError: the disk refuses.

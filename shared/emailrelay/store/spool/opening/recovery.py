@@ -14,7 +14,7 @@ from emailrelay.errors import RelayError
 from emailrelay.events.store import PossibleDuplicate, Recovered
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import to_uuid
+from emailrelay.queue_uuid import uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
@@ -217,9 +217,10 @@ class Recovery:
                     self._take_over(busy)
             elif (other := names.parse_other(name)) is not None:
                 kept.add(other)
-        for message in filter(_is_ours, odd - kept):
-            with self._each(names.content(message)):
-                self._remove_orphan(message)
+        for message in odd - kept:
+            if uuid_of(message) is not None:
+                with self._each(names.content(message)):
+                    self._remove_orphan(message)
 
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
@@ -241,7 +242,7 @@ class Recovery:
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
     def _is_orphan(self, message: QueueId) -> bool:
-        """Tell if a content has no envelope, and got its name long ago, whatever has restarted."""
+        """Tell if a content has no envelope and was renamed long ago; restarts do not matter."""
         spool = self.spool
         try:
             named = files.status_of(spool.content(message)).st_ctime
@@ -274,11 +275,3 @@ def _listed(directory: Directory) -> Iterator[str]:
     with files.scanned(directory) as entries:
         for entry in entries:
             yield entry.name
-
-
-def _is_ours(message: QueueId) -> bool:
-    try:
-        to_uuid(message)
-    except ValueError:
-        return False
-    return True

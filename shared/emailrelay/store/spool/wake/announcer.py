@@ -68,7 +68,7 @@ class Announcer:
     async def tell_together(self, name: str, line: str) -> bool:
         """Do as ``tell``, in one datagram with the lines of this turn of the loop for that socket.
 
-        So the process that hears them wakes once. Also the line of a cancelled call is sent.
+        So the process that receives them wakes once. The line of a cancelled call is sent, too.
         """
         if self._loop is None or threading.get_ident() != self._thread:
             return self.tell(name, line)
@@ -108,8 +108,8 @@ class Announcer:
 
     def _flush(self) -> None:
         self._soon = None
-        told, self._answers = self._answers, []
-        for answers in told:
+        waiting, self._answers = self._answers, []
+        for answers in waiting:
             answers.sent = self._tell(answers.to, answers.datagram)
         gathered, self._gathered = self._gathered, {}
         for stage, messages in gathered.items():

@@ -13,7 +13,8 @@ from emailrelay.store.spool.disk.directory import FILE_MODE, Directory
 from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 SOCKET = "answers"
-"""The begin of its name; the number of its process follows, which is in the messages' ids."""
+"""The prefix of its name. The process number follows; it is also part of the ids of its messages.
+"""
 
 
 class AnswerSocket(HintSocket):

@@ -17,7 +17,7 @@ from emailrelay.store.spool.wake import stream_sockets
 from emailrelay.store.spool.wake.package import Package, ReturnReader, pack
 
 TAKES = "takes."
-"""The begin of the names of forwarders' sockets in ``.wake/``."""
+"""The prefix of the names of forwarders' sockets in ``.wake/``."""
 _LOOK = 1.0
 """Seconds between two looks for further forwarders."""
 _MOST_LINKS = 16
@@ -113,7 +113,7 @@ class Links:
         return best if best is not None and best.load < _MOST_HANDED else None
 
     def _look(self) -> None:
-        """Connect to new sockets, beside the messages of this moment."""
+        """Connect to new sockets in the background, without delaying messages."""
         with contextlib.suppress(OSError):
             for name in stream_sockets.found(self._directory):
                 known = name in self._links or name in self._opening

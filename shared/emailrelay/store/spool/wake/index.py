@@ -32,7 +32,7 @@ def scheduled(message: QueueId, due: float) -> Scheduled:
 
 
 def forced(message: QueueId) -> Scheduled:
-    """Return a hint that a message is due whatever its time."""
+    """Return a hint that a message is due regardless of its time."""
     return scheduled(message, _AT_ALL_EVENTS)
 
 
@@ -40,8 +40,8 @@ def forced(message: QueueId) -> Scheduled:
 class Index:
     """A heap of hints, and a queue of news. A message may be in both: the claim decides.
 
-    The two are served by turns: a million messages for a server that is unavailable must not stand
-    before the one that has just come in for another, nor it before them for ever.
+    The two take turns: a million messages for an unavailable server must not delay one that has
+    just come in for another server, and new messages must not delay those forever.
     """
 
     _heap: list[Scheduled] = field(default_factory=list[Scheduled])
@@ -55,7 +55,7 @@ class Index:
     _added: int = 0
     """Hints of future due times since then."""
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
-    """Messages to be tried whatever their time; a scan cannot know them."""
+    """Messages to be tried regardless of their time; a scan cannot know them."""
 
     def add(self, entry: Scheduled) -> None:
         """Note a message."""
