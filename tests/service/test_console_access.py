@@ -118,6 +118,11 @@ def test_a_wrong_change_of_the_users_is_told_and_the_old_ones_stay(
     console.auth.write_text(USERS)
 
 
+def test_the_field_host_opens_no_page(console: RunningConsole) -> None:
+    page = Browser(console.port).get("/queue?by=sender", Host="x/static/style.css?")
+    assert page.status == 303
+
+
 def test_guesses_are_slowed_down_and_the_user_still_gets_in(console: RunningConsole) -> None:
     console.browser("ann")  # this name has signed in from here before
     statuses = [Browser(console.port).sign_in("vera", str(n)).status for n in range(20)]

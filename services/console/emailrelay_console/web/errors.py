@@ -15,7 +15,7 @@ from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.doctor import DoctorBusy
 from emailrelay_console.mail.past_search import SearchBusy
 from emailrelay_console.mail.reader import ReaderBusy
-from emailrelay_console.web.access import is_api
+from emailrelay_console.web.access import is_api, path_of
 from emailrelay_console.web.live import TooManyBrowsers
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
@@ -69,7 +69,7 @@ def page(request: Request, problem: Problem) -> Response:
 
 
 def _report(request: Request, error: Exception) -> None:
-    doing = f"{request.method} {request.url.path}"
+    doing = f"{request.method} {path_of(request)}"
     report = console_of(request).report
     report(InternalError(doing=doing, reason=repr(error)))
     report(Traceback(text="".join(format_exception(error))))
