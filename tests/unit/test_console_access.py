@@ -1,4 +1,4 @@
-"""Access to the console: what counts is the path to which a request goes."""
+"""Access to the console: what counts is the path to which a request goes, and the current users."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from emailrelay.config import ConsoleSettings
+from emailrelay.secrets.accounts import ServerSecrets
 from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.users import Users
 from emailrelay_console.console import Console
@@ -91,3 +92,23 @@ async def test_a_form_without_a_session_is_not_even_read() -> None:
     endpoint = cast("Callable[[Request], Any]", route.endpoint)
     with pytest.raises(Problem, match="401"):
         await endpoint(request_to("/queue/change", None, method="POST"))
+
+
+async def test_a_password_that_changes_during_its_check_is_the_new_one(
+    auth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, check = Users(auth), ServerSecrets.verify_password
+    checks = list[str]()
+
+    def changing(self: ServerSecrets, name: str, password: str) -> bool:
+        right = check(self, name, password)
+        checks.append(password)
+        if len(checks) == 1:
+            auth.write_text(USERS.replace("secret", "another"))
+            users.refresh()
+        return right
+
+    monkeypatch.setattr(ServerSecrets, "verify_password", changing)
+    assert await users.sign_in("ann", "secret") is None
+    assert checks == ["secret", "secret"]
+    assert await users.sign_in("ann", "another") is not None

@@ -27,10 +27,9 @@ class Tokens:
         return self._right.get(_hash(token))
 
     async def check(self, token: str) -> ConsoleUser | None:
-        """Return the owner of a token, if it is right."""
-        generation = self.users.generation
+        """Return the owner of a token, if it is right; see ``Users.sign_in``."""
         user = await self.users.token_user(token)
-        if user is not None and generation == self.users.generation:
+        if user is not None:
             self._right[_hash(token)] = user
             while len(self._right) > _MOST:
                 self._right.popitem(last=False)

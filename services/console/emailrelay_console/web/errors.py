@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.events.service import InternalError, Traceback
+from emailrelay_console.access.users import UsersUnusable
 from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.doctor import DoctorBusy
 from emailrelay_console.mail.past_search import SearchBusy
@@ -85,7 +86,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, error.detail)
         case ReaderBusy() | TooManyChanges() | TooManyBrowsers() | SearchBusy() | DoctorBusy():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=_SOON)
-        case StoreUnusable() | ConfigError():
+        case StoreUnusable() | ConfigError() | UsersUnusable():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case RelayError() | OSError():
             words = f"The store cannot be used now: {reason_of(error)}"
