@@ -5,7 +5,7 @@ from http import HTTPStatus
 from traceback import format_exception
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +42,8 @@ class ErrorPages:
 
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:  # there is nobody to answer
+            return
         except Exception as error:  # noqa: BLE001 -- this is the edge: no error goes further
             request = Request(scope)
             problem = _problem_of(error)
