@@ -1,6 +1,7 @@
 """Clients of the console that mean no good, proxies in front of it, and its needs of memory."""
 
 import asyncio
+import http.client
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -151,16 +152,37 @@ def test_a_unix_socket_is_served(tmp_path: Path, sockets: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+class LocalConnection(http.client.HTTPConnection):
+    """A connection to a unix socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(HANG)
+        self.sock.connect(self.host)
+
+
+class LocalBrowser(Browser):
+    """A browser behind a proxy that connects to a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(0)
+        self._path = path
+
+    def connection(self) -> http.client.HTTPConnection:
+        return LocalConnection(str(self._path), 80)
+
+
 def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_other_hosts_are_refused(
-    tmp_path: Path,
+    tmp_path: Path, sockets: Path
 ) -> None:
+    path = sockets / "console"
     arguments = (
-        *("--console-url", "https://mail.example.com", "--console-proxies", "127.0.0.1"),
+        *("--console-url", "https://mail.example.com", "--console-interface", str(path)),
         *("--console-user-header", "X-Remote-User"),
     )
     with running(f"spool://{tmp_path}/spool", tmp_path, *arguments) as console:
         ours = {"Host": "mail.example.com"}
-        page = Browser(console.port).post(
+        page = LocalBrowser(path).post(
             "/sign-in",
             headers={**ours, "Origin": "https://mail.example.com", "X-Forwarded-For": PROXY},
             name="ann",
@@ -174,13 +196,13 @@ def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_other_hosts_are_refuse
         )
         assert page.headers["strict-transport-security"]
         assert console.events("console_login")[-1]["client"] == PROXY
-        assert Browser(console.port).get("/sign-in", Host="evil.test").status == 421
+        assert LocalBrowser(path).get("/sign-in", Host="evil.test").status == 421
         # The proxy has signed the user in.
-        named = Browser(console.port)
+        named = LocalBrowser(path)
         assert named.get("/queue", **ours, **{"X-Remote-User": "vic"}).status == 200
         assert "vic (viewer)" in named.get("/queue", **ours, **{"X-Remote-User": "vic"}).words
         for name in ("nobody", "api", "smtp", ""):
-            strange = Browser(console.port).get("/queue", **ours, **{"X-Remote-User": name})
+            strange = LocalBrowser(path).get("/queue", **ours, **{"X-Remote-User": name})
             assert strange.status == 303
         # Another user at the same browser is not the one before.
         assert "ann (operator)" in named.get("/queue", **ours, **{"X-Remote-User": "ann"}).words
