@@ -71,6 +71,9 @@ class Browser:
     token: str = ""
     """The latest one of a form."""
 
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
+
     def ask(
         self,
         method: str,
@@ -78,7 +81,7 @@ class Browser:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Page:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
+        connection = self.connection()
         sent = dict(headers or {})
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

@@ -109,13 +109,27 @@ def test_a_change_of_the_users_ends_all_sessions(console: RunningConsole) -> Non
     assert console.browser("ann").get("/queue").status == 200
 
 
-def test_a_wrong_change_of_the_users_is_told_and_the_old_ones_stay(
+def test_after_a_wrong_change_of_the_users_nobody_gets_in_until_it_is_mended(
     console: RunningConsole,
 ) -> None:
+    browser, token = console.browser("ann"), {"Authorization": "Bearer api.key"}
+    assert Browser(console.port).get("/api/v1/queue", **token).status == 200
     console.auth.write_text("server plain ann\n")
-    assert console.browser("ann").get("/queue").status == 200
+    assert browser.get("/queue").status == 303
+    for page in (
+        Browser(console.port).sign_in(),
+        Browser(console.port).get("/api/v1/queue", **token),
+    ):
+        assert (page.status, "Nobody can sign in now" in page.words) == (503, True)
     assert len(console.events("secrets_trouble")) == 1
     console.auth.write_text(USERS)
+    assert console.browser("ann").get("/queue").status == 200
+    assert Browser(console.port).get("/api/v1/queue", **token).status == 200
+
+
+def test_the_field_host_opens_no_page(console: RunningConsole) -> None:
+    page = Browser(console.port).get("/queue?by=sender", Host="x/static/style.css?")
+    assert page.status == 303
 
 
 def test_guesses_are_slowed_down_and_the_user_still_gets_in(console: RunningConsole) -> None:

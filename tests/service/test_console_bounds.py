@@ -1,10 +1,11 @@
 """Clients of the console that mean no good, proxies in front of it, and its needs of memory."""
 
 import asyncio
+import http.client
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_idle_and_slow_clients_keep_no_browser_out(console: RunningConsole) -> N
         assert first.recv(10) == b""  # the oldest had to go
 
 
+def test_requests_without_an_end_keep_no_browser_out(console: RunningConsole) -> None:
+    head = b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+    head += b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(connection_bounds.MOST + 60):
+            client = stack.enter_context(connect(console))
+            with suppress(OSError):  # the console may have ended it
+                client.sendall(head)
+        assert console.browser("ann").get("/queue").status == 200
+    assert not console.events("internal_error")
+
+
 @pytest.mark.parametrize(
     "octets",
     [
@@ -62,21 +75,32 @@ def test_what_is_no_request_is_refused_and_others_go_on(
     assert not console.events("internal_error")
 
 
-async def test_a_slow_request_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_bounds, "_REQUEST", 0.05)
+class NotedConnection(connection_bounds.BoundedConnection):
+    """A connection that tells of its beginning."""
+
+    begun = asyncio.Queue[None]()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.begun.put_nowait(None)
+
+
+def new_connection() -> Callable[[], NotedConnection]:
+    """Return what makes the connections of a server in this process, which answers nothing."""
 
     async def app(_scope: object, _receive: object, _send: object) -> None:
         raise AssertionError("there was no request")
 
-    config = uvicorn.Config(app, http=connection_bounds.BoundedConnection, lifespan="off")
+    config = uvicorn.Config(app, http=NotedConnection, lifespan="off")
     config.load()
-    server = uvicorn.Server(config)
+    state = uvicorn.Server(config).server_state
+    return lambda: NotedConnection(config, state, {})
+
+
+async def test_a_slow_request_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_bounds, "_REQUEST", 0.05)
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(
-        lambda: connection_bounds.BoundedConnection(config, server.server_state, {}),
-        "127.0.0.1",
-        0,
-    )
+    listening = await loop.create_server(new_connection(), "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
@@ -84,6 +108,34 @@ async def test_a_slow_request_ends_its_connection(monkeypatch: pytest.MonkeyPatc
         assert await reader.read() == b""
     writer.close()
     listening.close()
+
+
+async def test_a_client_with_many_connections_loses_its_own(
+    monkeypatch: pytest.MonkeyPatch, sockets: Path
+) -> None:
+    monkeypatch.setattr(connection_bounds, "_REQUEST", 10 * HANG)
+    monkeypatch.setattr(connection_bounds, "MOST", 3)
+    loop, begun = asyncio.get_running_loop(), asyncio.Queue[None]()
+    monkeypatch.setattr(NotedConnection, "begun", begun)
+    new, path = new_connection(), sockets / "console"
+    local = await loop.create_unix_server(new, path)
+    listening = await loop.create_server(new, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with asyncio.timeout(HANG), AsyncExitStack() as stack:
+        stack.callback(local.close)
+        stack.callback(listening.close)
+        oldest, to_oldest = await asyncio.open_unix_connection(path)
+        stack.callback(to_oldest.close)
+        await begun.get()
+        clients = list[asyncio.StreamReader]()
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            await begun.get()
+            clients.append(reader)
+        assert await clients[0].read() == b""
+        to_oldest.write(b"no request\r\n\r\n")
+        assert b" 400 " in await oldest.readline()
 
 
 def test_a_unix_socket_is_served(tmp_path: Path, sockets: Path) -> None:
@@ -100,16 +152,37 @@ def test_a_unix_socket_is_served(tmp_path: Path, sockets: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+class LocalConnection(http.client.HTTPConnection):
+    """A connection to a unix socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(HANG)
+        self.sock.connect(self.host)
+
+
+class LocalBrowser(Browser):
+    """A browser behind a proxy that connects to a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(0)
+        self._path = path
+
+    def connection(self) -> http.client.HTTPConnection:
+        return LocalConnection(str(self._path), 80)
+
+
 def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_other_hosts_are_refused(
-    tmp_path: Path,
+    tmp_path: Path, sockets: Path
 ) -> None:
+    path = sockets / "console"
     arguments = (
-        *("--console-url", "https://mail.example.com", "--console-proxies", "127.0.0.1"),
+        *("--console-url", "https://mail.example.com", "--console-interface", str(path)),
         *("--console-user-header", "X-Remote-User"),
     )
     with running(f"spool://{tmp_path}/spool", tmp_path, *arguments) as console:
         ours = {"Host": "mail.example.com"}
-        page = Browser(console.port).post(
+        page = LocalBrowser(path).post(
             "/sign-in",
             headers={**ours, "Origin": "https://mail.example.com", "X-Forwarded-For": PROXY},
             name="ann",
@@ -123,13 +196,13 @@ def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_other_hosts_are_refuse
         )
         assert page.headers["strict-transport-security"]
         assert console.events("console_login")[-1]["client"] == PROXY
-        assert Browser(console.port).get("/sign-in", Host="evil.test").status == 421
+        assert LocalBrowser(path).get("/sign-in", Host="evil.test").status == 421
         # The proxy has signed the user in.
-        named = Browser(console.port)
+        named = LocalBrowser(path)
         assert named.get("/queue", **ours, **{"X-Remote-User": "vic"}).status == 200
         assert "vic (viewer)" in named.get("/queue", **ours, **{"X-Remote-User": "vic"}).words
         for name in ("nobody", "api", "smtp", ""):
-            strange = Browser(console.port).get("/queue", **ours, **{"X-Remote-User": name})
+            strange = LocalBrowser(path).get("/queue", **ours, **{"X-Remote-User": name})
             assert strange.status == 303
         # Another user at the same browser is not the one before.
         assert "ann (operator)" in named.get("/queue", **ours, **{"X-Remote-User": "ann"}).words

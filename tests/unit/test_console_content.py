@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from emailrelay_console.mail.mime_parts import DEEPEST, MOST_PARTS, ShownPart, read_parts
 from emailrelay_console.mail.part_text import MOST_CHARACTERS, MOST_LINES, shown_text
+from emailrelay_console.mail.received import listed
 from emailrelay_console.mail.safe_html import LONGEST, safe_html
 
 MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
@@ -56,6 +58,19 @@ def test_parts_have_numbers_types_and_file_names() -> None:
     assert [p.octets for p in found.parts] == [b"one", b"<p>", b"PNG"]
 
 
+def test_a_received_message_of_broken_structure_is_shown(tmp_path: Path) -> None:
+    content = b"X-Envelope-From: <a@b.test>\r\nSubject: hello\r\nContent-Type: multipart/mixed;"
+    (tmp_path / "00000001.eml").write_bytes(content + b" boundary*=undefined''abc\r\n\r\nx")
+    (found,) = listed(tmp_path)
+    assert (found.sender, found.subject) == ("<a@b.test>", "hello")
+
+
+def test_a_file_name_in_encoded_words_is_decoded() -> None:
+    name = b"=?utf-8?q?f=C3=BCr=3B?= =?utf-8?b?w7w=?=.txt"
+    (part,) = read_parts(b'Content-Type: text/plain; name="' + name + b'"\n\nx').parts
+    assert part.filename == "für;ü.txt"
+
+
 @pytest.mark.parametrize(
     ("content", "number"),
     [
@@ -68,6 +83,9 @@ def test_parts_have_numbers_types_and_file_names() -> None:
         (b"Content-Type: multipart/mixed\n\n--b\n\nx\n--b--", 1),
         (b"Content-Type: multipart/mixed; boundary*=x''%ff\n\nx", 0),
         (b"Content-Type: text/plain; charset*=none'de'%ff; name*=none'de'x\n\nx", 1),
+        (b"Content-Type: multipart/mixed; boundary*=undefined''abc\n\nx", 1),
+        (b"Content-Type: multipart/mixed; boundary*=x''a; boundary*1=b\n\nx", 1),
+        (b"Content-Type: text/plain; charset*=a; charset*1=b; name*=a; name*1=b\n\nx", 1),
     ],
 )
 def test_broken_structure_gives_what_is_there(content: bytes, number: int) -> None:
@@ -77,6 +95,10 @@ def test_broken_structure_gives_what_is_there(content: bytes, number: int) -> No
 def test_parts_are_bounded_in_number_and_depth() -> None:
     many = read_parts(MIXED + b"--b\n\nx\n" * 10_000)
     assert (len(many.parts), many.whole) == (MOST_PARTS, False)
+
+    empty = b"--b\nContent-Type: multipart/mixed; boundary=c\n\n"
+    assert read_parts(MIXED + empty * 10).whole
+    assert read_parts(MIXED + empty * 10_000) == ((), False)
 
     def nested(depth: int) -> bytes:
         heads = (

@@ -91,6 +91,14 @@ def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
     assert " said: " not in words
 
 
+@pytest.mark.parametrize("sender", ["sender@x.test", "sénder@x.test"])
+def test_no_field_is_folded_since_that_takes_long_for_hostile_replies(sender: str) -> None:
+    said = "=?a?q?x" * 60
+    failure = FailedRecipient(recipient=BOB, reply=Reply(550, said), peer="mx.y.test:25")
+    octets = dsn.compose(report(sender=sender, failed=(failure,)))
+    assert f"\r\nDiagnostic-Code: smtp; 550 {said}\r\n".encode() in octets
+
+
 def test_notice_names_server_and_reason_for_each_recipient() -> None:
     failed = (
         FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),

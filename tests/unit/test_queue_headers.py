@@ -1,9 +1,12 @@
 """The header of a message, decoded for people."""
 
+from email.header import decode_header
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.queue import headers
 from emailrelay.queue.headers import MOST_FIELDS, field, header_fields
 
 
@@ -34,6 +37,37 @@ def test_header_is_bounded() -> None:
     fields = header_fields(b"".join(b"X-%d: %s\r\n" % (n, b"v" * 5000) for n in range(1000)))
     assert 0 < len(fields) <= MOST_FIELDS
     assert max(len(each.value) for each in fields) == 1000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "=?a?q?x" * 9000,
+        "=?a?q?x" * 9000 + "?=",
+        "=?a?q?x" * 500 + "?=" + "=?a?q?x" * 9000,
+        "=?a?q?x" * 500 + "\x0b?=",
+        "=?a?q?x?= " * 6000,
+    ],
+)
+def test_the_decoder_gets_little_text_and_each_word_in_it_has_an_end(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its time grows with the square of the text after a word without an end.
+    given = list[str]()
+
+    def noted(text: str) -> list[tuple[bytes | str, str | None]]:
+        given.append(text)
+        return [*decode_header(text)]
+
+    monkeypatch.setattr(headers, "decode_header", noted)
+    assert len(header_fields(f"Subject: {value}".encode())) == 1
+    assert all(len(text) <= 4000 and text.endswith("?=") for text in given)
+    assert all(len(text.splitlines()) == 1 for text in given)
+
+
+def test_text_after_the_last_encoded_word_stays() -> None:
+    fields = header_fields("Subject: =?utf-8?q?f=C3=BCr?= 李 =?".encode())
+    assert field(fields, "Subject") == "für 李 =?"
 
 
 @given(st.binary(max_size=2000))

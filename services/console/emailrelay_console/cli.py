@@ -13,7 +13,7 @@ from emailrelay.service import LiveSettings, Signals
 from emailrelay.settings_file import VARIABLE
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay_console.check import check, startable
+from emailrelay_console.check import cautions, check, startable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[VARIABLE] = config
     if problems := [finding.text for finding in startable(settings)]:
         return print_errors(settings.program, *problems, status=os.EX_CONFIG)
+    print_errors(settings.program, *(f"warning: {each.text}" for each in cautions(settings)))
     report = service.reporter(settings)
     return service.run_listening(
         settings,

@@ -1,13 +1,16 @@
 """Bounds the time of slow clients, and makes room for others: uvicorn waits for clients forever."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from emailrelay.client_source import source_of
+
 MOST = 200
-"""Connections at a time; a further one ends the oldest that waits for a request."""
+"""Connections at a time; a further one ends one that waits for its client."""
 _REQUEST = 15.0
 """The most seconds until a request's last header, from its first octet or the connection."""
 _STALLED = 60.0
@@ -28,16 +31,32 @@ class BoundedConnection(H11Protocol):
         cycle = self.cycle
         return bool(cycle) and not cycle.response_complete
 
+    @property
+    def waits(self) -> bool:
+        """True if the client has to send something: a request, or the rest of one."""
+        return not self.answers or self.cycle.more_body
+
+    @property
+    def source(self) -> str:
+        """The source of the client, as failed sign-ins are counted."""
+        return source_of("" if self.client is None else self.client[0])
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
-        if len(self.connections) >= MOST:
-            others = cast("set[BoundedConnection]", self.connections)
-            idle = [each for each in others if not each.answers]
-            if idle:
-                min(idle, key=lambda each: each.began).transport.abort()
+        self._make_room()
         super().connection_made(transport)
         self.began = self.loop.time()
         self._request_end = self._later(_REQUEST)
+
+    def _make_room(self) -> None:
+        """End the oldest connection that waits, of the source that has most of these."""
+        known = cast("set[BoundedConnection]", self.connections)
+        # One that was ended is known until the next turn of the loop.
+        others = [each for each in known if not each.transport.is_closing()]
+        waiting = [each for each in others if each.waits]
+        if len(others) >= MOST and waiting:
+            number = Counter(each.source for each in waiting)
+            min(waiting, key=lambda each: (-number[each.source], each.began)).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take octets of a request."""

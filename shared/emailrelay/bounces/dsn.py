@@ -117,9 +117,10 @@ def _with_message(notice: bytes, content: bytes) -> bytes:
 
 def octets(notice: Message) -> bytes:
     """Return the octets of a complete notice."""
-    # No folding: the envelope's addresses must stay unchanged.
+    # No folding: the envelope's addresses must stay unchanged. To fold a field, Python parses it,
+    # in a time that grows with the square of its length.
     utf8 = not str(notice["To"]).isascii()
-    policy = SMTPUTF8 if utf8 else compat32.clone(linesep="\r\n", max_line_length=0)
+    policy = (SMTPUTF8 if utf8 else compat32).clone(linesep="\r\n", max_line_length=0)
     buffer = BytesIO()
     BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(notice)
     return buffer.getvalue()

@@ -35,8 +35,9 @@ class ConsoleOptions(Declared):
     """Console."""
 
     console_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
-    """The addresses on which emailrelay-console answers: IP addresses or paths of unix sockets. It
-    speaks HTTP without TLS, so put a proxy with TLS in front of it for browsers on other hosts."""
+    """The addresses on which emailrelay-console answers: IP addresses, fd#N (an inherited socket)
+    or paths of unix sockets. It speaks HTTP without TLS, so put a proxy with TLS in front of it for
+    browsers on other hosts."""
 
     console_port: Annotated[Port, AtStart()] = 9926
     """The TCP port of emailrelay-console."""
@@ -61,7 +62,8 @@ class ConsoleOptions(Declared):
         default=None, examples=["X-Remote-User"]
     )
     """The header field in which a proxy names the user that it has signed in. The user needs a line
-    in console_auth for the role. Only proxies of console_proxies are believed."""
+    in console_auth for the role. Only proxies of console_proxies on other hosts are believed, and
+    a proxy on this host that connects to a unix socket in console_interface."""
 
     console_proxies: Annotated[Networks, AtStart()] = Field(default=[], examples=[["127.0.0.1"]])
     """The proxies that may name the user and the client's address (X-Forwarded-For). Connections

@@ -6,7 +6,10 @@ from emailrelay.events.event import Event, Level
 
 
 class SecretsTrouble(Event):
-    """A changed secrets file cannot be used; the previous accounts stay in force."""
+    """A changed secrets file cannot be used; the previous accounts stay in force.
+
+    In the console, nobody can sign in until it can be used again.
+    """
 
     level: ClassVar[Level] = Level.ERROR
     reason: str

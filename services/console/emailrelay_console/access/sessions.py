@@ -53,12 +53,12 @@ class Sessions:
             del self._open[key]
         while len(self._open) >= MOST:
             self._open.popitem(last=False)
-        self._open[_hash(token)] = BrowserSession(user, generation, now, now)
+        self._open[hash_of(token)] = BrowserSession(user, generation, now, now)
         return token
 
     def find(self, token: str, generation: int) -> BrowserSession | None:
         """Return the session of a token, and count it as used; None if it is missing or over."""
-        key = _hash(token)
+        key = hash_of(token)
         found = self._open.get(key)
         if found is None:
             return None
@@ -71,7 +71,7 @@ class Sessions:
 
     def of_named(self, user: ConsoleUser, generation: int) -> BrowserSession:
         """Return the session of a user whom a proxy names with each request."""
-        key, now = _hash(f"named {user.name}"), self.clock()
+        key, now = hash_of(f"named {user.name}"), self.clock()
         found = self._open.get(key)
         if found is None or found.generation != generation:
             found = self._open[key] = BrowserSession(user, generation, now, now)
@@ -83,7 +83,7 @@ class Sessions:
 
     def is_open(self, token: str, generation: int) -> bool:
         """Tell if there is such a session, and do not count it as used."""
-        found = self._open.get(_hash(token))
+        found = self._open.get(hash_of(token))
         return found is not None and not self._is_over(found, generation)
 
     def _is_over(self, session: BrowserSession, generation: int) -> bool:
@@ -96,11 +96,12 @@ class Sessions:
 
     def end(self, token: str) -> None:
         """End the session of a token, if there is one."""
-        self._open.pop(_hash(token), None)
+        self._open.pop(hash_of(token), None)
 
     def __len__(self) -> int:
         return len(self._open)
 
 
-def _hash(token: str) -> bytes:
+def hash_of(token: str) -> bytes:
+    """Return what the memory holds in place of a token."""
     return hashlib.sha256(token.encode(errors="surrogateescape")).digest()

@@ -1,9 +1,9 @@
 """The tokens of the API: each is checked once, as that takes half a second."""
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from emailrelay_console.access.sessions import hash_of
 from emailrelay_console.access.users import ConsoleUser, Users
 
 _MOST = 100
@@ -24,18 +24,13 @@ class Tokens:
         if self._generation != self.users.generation:
             self._generation = self.users.generation
             self._right.clear()
-        return self._right.get(_hash(token))
+        return self._right.get(hash_of(token))
 
     async def check(self, token: str) -> ConsoleUser | None:
-        """Return the owner of a token, if it is right."""
-        generation = self.users.generation
+        """Return the owner of a token, if it is right; see ``Users.sign_in``."""
         user = await self.users.token_user(token)
-        if user is not None and generation == self.users.generation:
-            self._right[_hash(token)] = user
+        if user is not None:
+            self._right[hash_of(token)] = user
             while len(self._right) > _MOST:
                 self._right.popitem(last=False)
         return user
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()

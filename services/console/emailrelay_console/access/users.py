@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from emailrelay.errors import ConfigError
+from emailrelay.errors import ConfigError, RelayError
 from emailrelay.secrets import SecretsFile
 
 _AT_ONCE = 2
 """Passwords checked at a time: each takes half a second of a processor, and 16 MiB or more."""
 _API = "api-"
+_UNUSABLE = (
+    "Nobody can sign in now: the file with the users of the console (console_auth) was changed, and"
+    " cannot be used. The log of the console says why; mend the file, and repeat."
+)
+
+
+class UsersUnusable(RelayError):
+    """The file of the users was changed, and is unusable: it may have lost a user on purpose."""
 
 
 class ConsoleRole(StrEnum):
@@ -42,19 +50,22 @@ class Users:
         self._checking = asyncio.Semaphore(_AT_ONCE)
         self.generation = 0
         """Grows with each change of the file: a session of an earlier one is over."""
+        self._usable = True
 
     def refresh(self) -> None:
         """Read the file again after a change, which ends all sessions.
 
         Raises:
-            ConfigError: see ``SecretsFile.refresh``.
+            ConfigError: see ``SecretsFile.refresh``. Nobody is let in until the next change.
 
         """
         try:
             if self._file.refresh():
                 self.generation += 1
+                self._usable = True
         except ConfigError:
             self.generation += 1
+            self._usable = False
             raise
 
     def problems(self) -> Iterator[str]:
@@ -71,23 +82,47 @@ class Users:
             )
 
     def person(self, name: str) -> ConsoleUser | None:
-        """Return the user of this name who can sign in; None: there is none."""
+        """Return the user of this name who can sign in; None: there is none.
+
+        Raises:
+            UsersUnusable: nobody can sign in now.
+
+        """
+        self._refuse_if_unusable()
         return self._with_role(name, "")
 
     async def sign_in(self, name: str, password: str) -> ConsoleUser | None:
-        """Return the user if the password is right. It may take half a second."""
+        """Return the user if the password is right. It may take half a second.
+
+        The answer is that of the current ``generation``.
+
+        Raises:
+            UsersUnusable: nobody can sign in now.
+
+        """
         return await self._proved(name, password, "")
 
     async def token_user(self, token: str) -> ConsoleUser | None:
-        """Return the owner of a token for the API, ``NAME.SECRET``, if it is right."""
+        """Return the owner of a token for the API, ``NAME.SECRET``, if it is right.
+
+        See ``sign_in``.
+        """
         name, _, secret = token.rpartition(".")
         return await self._proved(name, secret, _API)
 
     async def _proved(self, name: str, secret: str, prefix: str) -> ConsoleUser | None:
         async with self._checking:
-            # Also for a user without a role: the time reveals no names.
-            right = await asyncio.to_thread(self._file.server.verify_password, name, secret)
+            generation, right = -1, False
+            while generation != self.generation:  # the file may have changed meanwhile
+                self._refuse_if_unusable()
+                generation = self.generation
+                # Also for a user without a role: the time reveals no names.
+                right = await asyncio.to_thread(self._file.server.verify_password, name, secret)
         return self._with_role(name, prefix) if right else None
+
+    def _refuse_if_unusable(self) -> None:
+        if not self._usable:
+            raise UsersUnusable(_UNUSABLE)
 
     def _with_role(self, name: str, prefix: str) -> ConsoleUser | None:
         word = self._file.roles.get(name, "")

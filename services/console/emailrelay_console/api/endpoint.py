@@ -39,10 +39,10 @@ def endpoint(path: str, answer: ApiAnswer, *, method: str = "GET") -> Route:
     return Route(f"{API}{path}", respond, methods=[method])
 
 
-def as_json(values: Any, status: int = HTTPStatus.OK) -> Response:
+def as_json(values: Any) -> Response:
     """Return values as JSON, in ASCII: an octet that is no UTF-8 stays an escape."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-    return Response(text, status, media_type="application/json")
+    return Response(text, media_type="application/json")
 
 
 async def body(request: Request, known: Mapping[str, type]) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from emailrelay import journal_format
 from emailrelay.queue import time_line
 from emailrelay.queue.grouping import Grouping
 from emailrelay.queue.row import row
-from emailrelay.queue.selection import parse_age, trace_query
+from emailrelay.queue.selection import trace_query
 from emailrelay.queue_id import QueueId
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.api.endpoint import endpoint, number, parameters
 from emailrelay_console.mail.traffic import total
 from emailrelay_console.web.access import API
 from emailrelay_console.web.problem import Problem
-from emailrelay_console.web.queue_params import FILTER_NAMES, read_params
+from emailrelay_console.web.queue_params import FILTER_NAMES, read_age, read_params
 from emailrelay_console.web.render import console_of
 
 MOST_ROWS = 1000
@@ -83,8 +83,8 @@ async def trace(request: Request, _user: ConsoleUser) -> Any:
     text = values.get("text", "").encode(errors="replace").decode()
     if not text or len(text) > 500:
         raise Problem(HTTPStatus.BAD_REQUEST, "text must have 1 to 500 characters.")
-    since = _since(values.get("since", ""), now)
-    wanted = trace_query(text, since)
+    age = read_age("since", values.get("since", ""))
+    wanted = trace_query(text, None if age is None else now - age)
     most = number(values, "limit", _ROWS, MOST_ROWS) or 1
     found = await console.searches.find(wanted, text, shown=time_line.as_json, most=most)
     whole = not (found.cut or found.late or found.trouble)
@@ -115,14 +115,6 @@ async def overview(request: Request, _user: ConsoleUser) -> Any:
         "room": None if facts.room is None else {"free": facts.room[0], "all": facts.room[1]},
         "trouble": facts.trouble or facts.traffic.trouble,
     }
-
-
-def _since(text: str, now: float) -> float | None:
-    try:
-        return now - parse_age(text) if text else None
-    except ValueError:
-        words = "since must be an age, as in 90s, 15m, 12h, 5d or 2w."
-        raise Problem(HTTPStatus.BAD_REQUEST, words) from None
 
 
 ROUTES = [

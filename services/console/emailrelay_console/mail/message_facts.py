@@ -164,14 +164,15 @@ def _live(view: QueueView, message: QueueId, now: float) -> MessageFacts | None:
     if entry is None:
         return None
     return MessageFacts(
-        told=_told(entry, now),
+        told=past_of(entry, now),
         row=row(entry, now),
         envelope=entry.envelope,
         body=read_body(view, message),
     )
 
 
-def _told(entry: QueueEntry, now: float) -> PastMessage:
+def past_of(entry: QueueEntry, now: float) -> PastMessage:
+    """Return what the history would tell of a message that is still in the store."""
     nothing = Envelope(sender=Address(""))
     return past(
         entry.listed.id,

@@ -5,14 +5,18 @@ size. This reader takes one pass over the octets for each level of nesting.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from typing import NamedTuple
 
-from emailrelay.queue.headers import MOST_OCTETS, field, header_fields
+from emailrelay.queue.headers import MOST_OCTETS, decoded, field, raw_fields
 
 MOST_PARTS = 100
 DEEPEST = 8
+_MOST_ENTITIES = 4 * MOST_PARTS
+"""Entities that are read: a part that consists of parts is one, too, even if it has none."""
+_LONGEST_VALUE = 1000
+"""Characters of a field that are read: Python reads parameters in quadratic time."""
 _LONGEST_NAME = 200
 _BLANK_LINE = re.compile(rb"^\r?\n|\r?\n\r?\n")
 
@@ -45,25 +49,34 @@ class MimeParts(NamedTuple):
 def read_parts(content: bytes) -> MimeParts:
     """Return the first parts of a message, in their order."""
     found = list[ShownPart]()
-    for part in _walk(content, "", 0):
+    for part in _walk(content, "", 0, iter(range(_MOST_ENTITIES))):
         if part is None or len(found) == MOST_PARTS:
             return MimeParts(tuple(found), whole=False)
         found.append(part)
     return MimeParts(tuple(found), whole=True)
 
 
-def _walk(entity: bytes, number: str, depth: int) -> Iterator[ShownPart | None]:
-    """Yield the parts of an entity; None: there are parts that are too deep."""
+def _walk(
+    entity: bytes, number: str, depth: int, left: Iterator[int]
+) -> Iterator[ShownPart | None]:
+    """Yield the parts of an entity; None: there are parts that are too deep, or too many.
+
+    ``left`` has an item for each entity that may still be read.
+    """
+    if next(left, None) is None:
+        yield None
+        return
     header, body = _split(entity)
     told = _facts(header)
-    boundary = told.get_boundary() if told.get_content_maintype() == "multipart" else None
+    boundary = _boundary(told)
     if not boundary:
         yield _leaf(told, body, number or "1")
     elif depth == DEEPEST:
         yield None
     else:
         for place, inner in enumerate(_inner(body, boundary), 1):
-            yield from _walk(inner, f"{number}.{place}" if number else str(place), depth + 1)
+            inner_number = f"{number}.{place}" if number else str(place)
+            yield from _walk(inner, inner_number, depth + 1, left)
 
 
 def _split(entity: bytes) -> tuple[bytes, bytes]:
@@ -74,11 +87,16 @@ def _split(entity: bytes) -> tuple[bytes, bytes]:
 def _facts(header: bytes) -> Message:
     """Return the three fields that matter, each of bounded length."""
     told = Message()
-    fields = header_fields(header[:MOST_OCTETS])
+    fields = raw_fields(header[:MOST_OCTETS])
     for name in ("Content-Type", "Content-Disposition", "Content-Transfer-Encoding"):
         if value := field(fields, name):
-            told[name] = value
+            told[name] = value[:_LONGEST_VALUE]
     return told
+
+
+def _boundary(told: Message) -> str:
+    """Return the boundary of a multipart; empty: it has none, or the entity is no multipart."""
+    return _parameter(told.get_boundary) if told.get_content_maintype() == "multipart" else ""
 
 
 def _inner(body: bytes, boundary: str) -> Iterator[bytes]:
@@ -104,23 +122,19 @@ def _leaf(told: Message, body: bytes, number: str) -> ShownPart:
     return ShownPart(
         number=number,
         kind=told.get_content_type(),
-        charset=_charset(told),
+        charset=_parameter(told.get_content_charset),
         encoding=str(told.get("Content-Transfer-Encoding", "")).strip().lower(),
-        filename=_filename(told),
+        # Encoded words do not belong there (RFC 2047, section 5), but many programs write them.
+        filename=decoded(_parameter(told.get_filename))[:_LONGEST_NAME],
         attached=told.get_content_disposition() == "attachment",
         octets=body,
     )
 
 
-def _charset(told: Message) -> str:
+def _parameter(read: Callable[[], object]) -> str:
+    """Return what ``read`` finds in a field; empty: nothing, or a parameter of a broken form."""
     try:
-        return told.get_content_charset("") or ""
-    except (LookupError, ValueError):  # a character set of RFC 2231 that is none
-        return ""
-
-
-def _filename(told: Message) -> str:
-    try:
-        return (told.get_filename("") or "")[:_LONGEST_NAME]
-    except (LookupError, ValueError):  # likewise
+        return str(read() or "")
+    except (LookupError, TypeError, ValueError):
+        # RFC 2231: a character set that is none, or parts of which only some have numbers.
         return ""

@@ -8,13 +8,14 @@ from typing import Generic, TypeVar
 
 from emailrelay.errors import RelayError
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage, past
+from emailrelay.history_record import PastMessage
 from emailrelay.journal import read as read_journal
 from emailrelay.queue.row import last_reply
 from emailrelay.queue.time_line import state
 from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
+from emailrelay_console.mail.message_facts import past_of
 from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import Order
@@ -152,16 +153,7 @@ class PastSearch:
             ids = await self._queue.ids(each, Order.NEWEST, first=0, most=most + 1)
             for entry in await self._queue.entries(ids):
                 if entry.envelope is not None:
-                    listed, now = entry.listed, self._clock()
-                    yield past(
-                        listed.id,
-                        entry.envelope,
-                        entry.entries,
-                        now=now,
-                        end=None,
-                        size=listed.size,
-                        stage=listed.stage,
-                    )
+                    yield past_of(entry, self._clock())
         async for message in store.history().find(wanted):
             yield message
 

@@ -160,10 +160,6 @@ class QueueIndex:
         """Leave out messages that have left the store."""
         self._change_many("delete from message where id = ?", ((each,) for each in ids))
 
-    def reread_all(self) -> None:
-        """Let all envelopes be read again: their routes may be others now."""
-        self._change("update message set unread = 1", ())
-
     def state(self) -> IndexState:
         """Return its state."""
         ((messages,),) = self._rows("select count(*) from message", ())

@@ -37,19 +37,19 @@ class QueueRefresh:
         self.trouble = ""
         """Why the latest attempt did not succeed."""
 
-    async def refresh_if_due(self, patience: float = _PATIENCE) -> None:
+    async def refresh_if_due(self) -> None:
         """Begin a refresh if it is time for one. Wait only while the index was never filled."""
         if self._end is None and time.monotonic() >= self._not_before:
             self._begin()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_PATIENCE):
                 if self.at is None and not self._listed.is_set():
                     await self._listed.wait()
 
-    async def refresh_now(self, patience: float = _PATIENCE) -> None:
+    async def refresh_now(self) -> None:
         """Read the queue now, before many messages are counted and changed; wait for the end."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_PATIENCE):
                 if self._end is not None:  # it may have passed over the latest mail
                     await self._end.wait()
                 if self._end is None:

@@ -35,12 +35,12 @@ class _Task:
 class QueueReader:
     """The threads, each with a view of its own. They are daemons: none delays the end."""
 
-    def __init__(self, opens: Callable[[], QueueView], threads: int = _THREADS) -> None:
+    def __init__(self, opens: Callable[[], QueueView]) -> None:
         self.opens = opens
         """Opens a view for work that takes long, which the threads must not do."""
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._waiting, self._threads = 0, threads
-        for number in range(threads):
+        self._waiting = 0
+        for number in range(_THREADS):
             name = f"read the queue {number}"
             threading.Thread(target=self._run, daemon=True, name=name).start()
 
@@ -70,7 +70,7 @@ class QueueReader:
 
     def close(self) -> None:
         """Let the threads end after their present work."""
-        for _ in range(self._threads):
+        for _ in range(_THREADS):
             self._tasks.put(None)
 
     def _run(self) -> None:

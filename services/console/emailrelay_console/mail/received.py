@@ -1,8 +1,8 @@
 """The messages of a directory, for demonstrations: what a smarthost got."""
 
 import re
-from email import message_from_bytes
 from email.message import Message
+from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ def _read(path: Path) -> ReceivedMessage | None:
     except FileNotFoundError:
         return None
     head, _, _ = octets.partition(b"\r\n\r\n")
-    fields = message_from_bytes(head[:16_384])
+    fields = BytesHeaderParser().parsebytes(head[:16_384])
     lines = octets.decode(errors="replace").splitlines()
     return ReceivedMessage(
         int(path.stem),

@@ -34,9 +34,19 @@ def cookie_name(console: Console) -> str:
     return "__Host-emailrelay" if console.encrypted else "emailrelay"
 
 
+def path_of(request: Request) -> str:
+    """Return the path of a request, from which its page is chosen.
+
+    Earlier versions of Starlette make ``request.url`` from the header field Host as well, and so
+    let a client choose the path there.
+    """
+    path: str = request.scope["path"]
+    return path
+
+
 def is_api(request: Request) -> bool:
     """Tell if a request is one of a program."""
-    return request.url.path.startswith(f"{API}/")
+    return path_of(request).startswith(f"{API}/")
 
 
 def session_of(request: Request) -> BrowserSession:
@@ -107,7 +117,7 @@ class Access:
         return sessions.find(token, users.generation) if token else None
 
     def _refusal(self, request: Request) -> Response | None:
-        session, path = find_session(request), request.url.path
+        session, path = find_session(request), path_of(request)
         reads = request.method in _READING
         if not reads and not _from_here(request):
             raise Problem(403, "This form came from another site. Open the page again, and repeat.")
@@ -123,7 +133,8 @@ class Access:
 
 
 def _target(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query: bytes = request.scope["query_string"]
+    return quote(path_of(request)) + (f"?{query.decode('latin-1')}" if query else "")
 
 
 def _from_here(request: Request) -> bool:

@@ -5,17 +5,18 @@ from http import HTTPStatus
 from traceback import format_exception
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.events.service import InternalError, Traceback
+from emailrelay_console.access.users import UsersUnusable
 from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.doctor import DoctorBusy
 from emailrelay_console.mail.past_search import SearchBusy
 from emailrelay_console.mail.reader import ReaderBusy
-from emailrelay_console.web.access import is_api
+from emailrelay_console.web.access import is_api, path_of
 from emailrelay_console.web.live import TooManyBrowsers
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
@@ -41,6 +42,8 @@ class ErrorPages:
 
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:  # there is nobody to answer
+            return
         except Exception as error:  # noqa: BLE001 -- this is the edge: no error goes further
             request = Request(scope)
             problem = _problem_of(error)
@@ -69,7 +72,7 @@ def page(request: Request, problem: Problem) -> Response:
 
 
 def _report(request: Request, error: Exception) -> None:
-    doing = f"{request.method} {request.url.path}"
+    doing = f"{request.method} {path_of(request)}"
     report = console_of(request).report
     report(InternalError(doing=doing, reason=repr(error)))
     report(Traceback(text="".join(format_exception(error))))
@@ -85,7 +88,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, error.detail)
         case ReaderBusy() | TooManyChanges() | TooManyBrowsers() | SearchBusy() | DoctorBusy():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=_SOON)
-        case StoreUnusable() | ConfigError():
+        case StoreUnusable() | ConfigError() | UsersUnusable():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case RelayError() | OSError():
             words = f"The store cannot be used now: {reason_of(error)}"

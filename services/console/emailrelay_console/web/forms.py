@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from emailrelay_console.web.access import find_session
+from emailrelay_console.web.access import SIGN_IN, find_session, path_of
 from emailrelay_console.web.problem import Problem
 
 MOST_FIELDS = 2000
@@ -31,8 +31,10 @@ def post(path: str, action: FormAnswer) -> Route:
 
 
 async def _form(request: Request) -> FormData:
-    form = await request.form(max_files=0, max_fields=MOST_FIELDS)
     session = find_session(request)
+    if session is None and path_of(request) != SIGN_IN:
+        raise Problem(401, "Your session is over. Sign in again, and repeat.")
+    form = await request.form(max_files=0, max_fields=MOST_FIELDS)
     if session is not None:
         sent = form.get(TOKEN)
         if not isinstance(sent, str) or not secrets.compare_digest(

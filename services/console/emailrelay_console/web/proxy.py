@@ -4,15 +4,18 @@ from ipaddress import ip_network
 
 from starlette.requests import Request
 
+from emailrelay.client_source import is_local
 from emailrelay.config import ConsoleSettings
 from emailrelay.secrets.trusted import lies_in
 from emailrelay_console.console import Console
 
+_GONE = "unknown"
+"""Stands for a TCP client that has gone before its address was asked for."""
+
 
 def client_of(request: Request) -> str:
     """Return the IP address of a client, or an empty text for a unix socket."""
-    settings = _settings(request)
-    peer = "" if request.client is None else request.client.host
+    settings, peer = _settings(request), _peer_of(request)
     if not _is_proxy(peer, settings):
         return peer
     given = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
@@ -24,12 +27,16 @@ def client_of(request: Request) -> str:
 
 
 def named_user(request: Request) -> str | None:
-    """Return the user that a proxy names. None: there is no such proxy, or it names none."""
+    """Return the user that a proxy names. None: there is no such proxy, or it names none.
+
+    A proxy on this host is believed through a unix socket only, since every local user can connect
+    from a loopback address.
+    """
     settings = _settings(request)
     if settings.console_user_header is None:
         return None
-    peer = "" if request.client is None else request.client.host
-    if not _is_proxy(peer, settings):
+    peer = _peer_of(request)
+    if not _is_proxy(peer, settings) or is_local(peer):
         return None
     return request.headers.get(settings.console_user_header, "").strip() or None
 
@@ -42,6 +49,14 @@ def is_for_us(request: Request) -> bool:
     scheme, _, host = url.partition("://")
     usual = ":443" if scheme == "https" else ":80"
     return request.headers.get("host", "").lower().removesuffix(usual) == host.removesuffix(usual)
+
+
+def _peer_of(request: Request) -> str:
+    """Return the IP address of the other end of a connection; empty: it is a unix socket."""
+    if request.client is not None:
+        return request.client.host
+    server: tuple[str, int | None] | None = request.scope.get("server")
+    return "" if server is None or server[1] is None else _GONE
 
 
 def _is_proxy(address: str, settings: ConsoleSettings) -> bool:

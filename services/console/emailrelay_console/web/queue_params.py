@@ -57,8 +57,8 @@ def read_filter(values: Mapping[str, str]) -> tuple[QueueFilter, dict[str, str]]
         recipient=words.get("recipient", ""),
         reply=words.get("reply", ""),
         route=words.get("route", ""),
-        older=_age("older", words.get("older", "")),
-        newer=_age("newer", words.get("newer", "")),
+        older=read_age("older", words.get("older", "")),
+        newer=read_age("newer", words.get("newer", "")),
     )
     return wanted, words
 
@@ -101,7 +101,13 @@ def _choice(kind: type[_E], name: str, value: str) -> _E:
         raise Problem(400, f"{name} must be one of {', '.join(kind)}.") from None
 
 
-def _age(name: str, value: str) -> float | None:
+def read_age(name: str, value: str) -> float | None:
+    """Return an age in seconds; None: the value is empty.
+
+    Raises:
+        Problem: the value is none; the text names it.
+
+    """
     try:
         return parse_age(value) if value else None
     except ValueError:

@@ -15,7 +15,7 @@ from emailrelay.printable import printable
 from emailrelay.terminal.human import ahead, octets, span, when
 from emailrelay_console.access.sessions import BrowserSession
 from emailrelay_console.console import Console
-from emailrelay_console.web.access import find_session
+from emailrelay_console.web.access import find_session, path_of
 from emailrelay_console.web.words import ACTION_WORDS, LINKS, address, count_words, iso
 
 FOLDER = Path(str(files("emailrelay_console")))
@@ -32,7 +32,7 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
     session = find_session(request)
     page = _template(template)
     text = page.render(
-        path=request.url.path,
+        path=path_of(request),
         session=session,
         user=None if session is None else session.user,
         form_token="" if session is None else session.form_token,
