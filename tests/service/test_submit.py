@@ -241,9 +241,21 @@ def test_newaliases_has_nothing_to_do() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_interrupted_session_ends_with_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "emailrelay.submit", "-bs", "--spool-dir", str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"220 ")
+        process.send_signal(2)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == b"emailrelay-submit: interrupted; nothing was confirmed, so try again\n"
+
+
 def test_interrupted_submission_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emailrelay.submit", "a@x.test", "--spool-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(b"Subject: x\n\n" + b"body\n" * 100_000)
         process.stdin.flush()
@@ -252,8 +264,9 @@ def test_interrupted_submission_leaves_nothing(tmp_path: Path) -> None:
             assert process.poll() is None, "it ended before it was interrupted"
             assert time.monotonic() < deadline
         process.send_signal(2)
-        process.wait(30)
-    assert process.returncode != 0
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == b"emailrelay-submit: interrupted; nothing was confirmed, so try again\n"
     assert not list(tmp_path.rglob("emailrelay.*"))
 
 

@@ -24,7 +24,7 @@ from emailrelay.store.submission import SubmissionForbidden, SubmissionRefused
 from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.message import DataError, NoInput
-from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.error_lines import print_errors, print_interrupted
 
 PROGRAM = "emailrelay-submit"
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, StoreError) as error:
         drop_output()
         return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
+    except KeyboardInterrupt:
+        return print_interrupted(PROGRAM, "nothing was confirmed, so try again")
 
 
 def _run(arguments: Arguments) -> int:
