@@ -1,11 +1,9 @@
 """Options of the commands of ``emailrelay-queue``."""
 
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Collection
 
-from emailrelay.envelope import Address, Envelope
 from emailrelay.queue.grouping import Grouping
-from emailrelay.queue.selection import Selection, no_routes, parse_age, parse_id
+from emailrelay.queue.selection import RoutesOf, Selection, no_routes, parse_age, parse_id
 from emailrelay.queue.state import State
 from emailrelay.terminal import common_options
 from emailrelay.terminal.command_line import CommandLineParser
@@ -245,7 +243,7 @@ def selection(asked: Namespace) -> Selection:
     )
 
 
-def read_routes() -> Callable[[Envelope, Collection[Address]], Collection[str]]:
+def read_routes() -> RoutesOf:
     """Return a function that gives the routes of a message's recipients.
 
     Raises:
