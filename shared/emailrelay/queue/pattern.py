@@ -7,7 +7,12 @@ from emailrelay.wildcards import fits
 def fits_address(pattern: str, address: str) -> bool:
     """Tell whether a whole address matches. ``<>`` is the null sender."""
     # Case is ignored: in domains by RFC 5321 section 2.4, in local parts for convenience.
-    return fits(pattern.removeprefix("<").removesuffix(">").lower(), address.lower())
+    return fits(bare(pattern).lower(), address.lower())
+
+
+def bare(address: str) -> str:
+    """Return an address or a pattern without the angle brackets around it."""
+    return address.removeprefix("<").removesuffix(">")
 
 
 def fits_reply(pattern: str, reply: str) -> bool:

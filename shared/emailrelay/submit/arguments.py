@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from emailrelay.errors import RelayError
 
+PROGRAM = "emailrelay-submit"
 _IGNORED_WITH_VALUE = frozenset("ABCDLNOPRVXdehp")
 """Letters of sendmail options that are ignored here, together with their values."""
 _IGNORED = frozenset("GUcmnx")

@@ -21,12 +21,11 @@ from emailrelay.standard_streams import drop_output, mention, prepare_streams
 from emailrelay.store.quick_chooser import directory_at
 from emailrelay.store.quick_submission import begin_submission
 from emailrelay.store.submission import SubmissionForbidden, SubmissionRefused
-from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
+from emailrelay.submit.arguments import PROGRAM, Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.message import DataError, NoInput
 from emailrelay.terminal.error_lines import print_errors, print_interrupted
 
-PROGRAM = "emailrelay-submit"
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
 
 
@@ -249,6 +248,6 @@ def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> i
     return print_errors(
         PROGRAM,
         f"{have} the message, {len(missed)} do not: {reason}; "
-        "send it again to those of 'not taken' only",
+        'send it again only to the addresses listed as "not taken"',
         status=os.EX_UNAVAILABLE,
     )

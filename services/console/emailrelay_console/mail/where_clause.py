@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from emailrelay.queue.pattern import bare
 from emailrelay.queue.reply_group import VARYING
 from emailrelay.queue.state import State
 from emailrelay.schedule import FARTHEST
@@ -81,7 +82,7 @@ def _one_of(pattern: str) -> str:
 
 
 def _bare(pattern: str) -> str:
-    return glob(pattern.removeprefix("<").removesuffix(">").lower())
+    return glob(bare(pattern).lower())
 
 
 def _in_reply(pattern: str) -> str:
