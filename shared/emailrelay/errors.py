@@ -61,6 +61,10 @@ class StoreUnusable(RelayError):
     temporary = False
 
 
+class StoreForbidden(StoreUnusable):
+    """The user has no right to use the store; others may have it."""
+
+
 class DamagedMessage(RelayError):
     """An entry of the store is not a message: no content, unreadable envelope, or truncated."""
 

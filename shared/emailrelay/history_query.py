@@ -7,13 +7,13 @@ about the records that have it.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope_format import from_xtext
 from emailrelay.history_record import PastMessage
 from emailrelay.journal import Attempt, Doubted, Entry, Failure, Held
 from emailrelay.queue_id import QueueId
+from emailrelay.wildcards import fits
 
 _WILD = frozenset("*?")
 _PLAIN = re.compile(r"[ !#-),-<>@-Z^-~]+")
@@ -93,7 +93,7 @@ def _names(text: str, address: str) -> bool:
     local, _, domain = known.rpartition("@")
     if known == text or (known and text.removeprefix("@") in (local, domain)):
         return True
-    return bool(_WILD.intersection(text)) and fnmatchcase(known, text)
+    return bool(_WILD.intersection(text)) and fits(text, known)
 
 
 def _has(said: str, text: str) -> bool:

@@ -13,6 +13,8 @@ PROCESS_BITS = 42
 _TIMES = range(10**12, 1 << 48)
 """Milliseconds from 2001 on. The ids of the original program have the same form, but begin with the
 number of a process, which is smaller."""
+_MOST_DIGITS = 20
+"""Python converts no text of more than 4,300 digits."""
 
 
 class QueueIds:
@@ -39,10 +41,15 @@ def arrived_at(message: QueueId) -> float | None:
     groups = message.split(".")
     if len(groups) != 3 or not all(group.isascii() and group.isdecimal() for group in groups):
         return None
-    milliseconds = int(groups[0])
+    milliseconds = _number(groups[0])
     return milliseconds / 1000 if milliseconds in _TIMES else None
 
 
 def arrival(message: QueueId) -> tuple[int, ...]:
     """Return a key that sorts ids by arrival: their groups are numbers."""
-    return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))
+    return tuple(map(_number, message.split(".")))
+
+
+def _number(group: str) -> int:
+    """Return a group as a number; 0: it is none, or one that no id has."""
+    return int(group) if group.isdecimal() and len(group) <= _MOST_DIGITS else 0

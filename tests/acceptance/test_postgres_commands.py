@@ -122,6 +122,23 @@ def test_user_without_rights_submits_through_the_receiver(hosts: Hosts) -> None:
     assert hosts.messages() == 1
 
 
+def test_store_of_the_command_line_that_does_not_exist_is_an_error(hosts: Hosts) -> None:
+    receiver = hosts.receiver()
+    words = ("--store", hosts.server.url("nothing"), "--port", str(receiver.port))
+    done = subprocess.run(
+        [BIN / "emailrelay-submit", *words, "bob@there.test"],
+        env=hosts.environment,
+        input="x\n",
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=False,
+    )
+    assert done.returncode == 75
+    assert "the message was not taken" in done.stderr
+    assert hosts.messages() == 0
+
+
 async def test_tokens_of_accounts_are_in_the_database(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from tests.contract.mail import (
 
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
+from emailrelay.envelope import Address
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage
 from emailrelay.journal import AdministratorWish, Attempt, Failure
@@ -39,6 +40,7 @@ TEXTS = (
     "y.test",
     "@y.test",
     "b?b@*",
+    "u@[10.0.0.?]",
     "<Ünïque-1@x.test>",
     "ünïque-1@x.test",
     "2.0.0 queued as 4F2A",
@@ -157,7 +159,9 @@ async def test_client_that_is_refused_leaves_a_record_with_the_reply(opener: Ope
 
 async def test_message_is_found_by_any_of_its_texts(opener: Opener) -> None:
     queued = OK._replace(text="2.0.0 queued as 4F2A")
-    unique = ENVELOPE._replace(authentication="Alice", message_id="<ünïque-1@x.test>")
+    unique = ENVELOPE._replace(
+        sender=Address("u@[10.0.0.1]"), authentication="Alice", message_id="<ünïque-1@x.test>"
+    )
     other = ENVELOPE._replace(to_remote=(CAT,), client="192.0.2.11")
     async with opener() as store:
         await store.history().keep(WIDE)

@@ -140,10 +140,6 @@ class OAuthServer:
         """Do what a person does in the browser."""
         next(d for d in self.devices.values() if d.user_code == user_code).state = state
 
-    def revoke_all(self) -> None:
-        self.tokens.ends.clear()
-        self.refresh_tokens.clear()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

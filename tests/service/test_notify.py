@@ -115,11 +115,11 @@ def test_failed_notice_is_left_and_counted_without_a_notice(
 ) -> None:
     message = failed(tmp_path, sender="")
     assert main(["--relay", "--verbose", str(tmp_path)]) == 0
-    assert "1 of the null sender left" in capsys.readouterr().out
+    assert "1 skipped (null sender)" in capsys.readouterr().out
     assert notices(tmp_path) == []
     assert stages(tmp_path) == {message: Stage.FAILED}
     assert main(["--relay", "--verbose", str(tmp_path)]) == 0
-    assert "0 of the null sender left" in capsys.readouterr().out
+    assert "0 skipped (null sender)" in capsys.readouterr().out
 
 
 def test_unreadable_envelope_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -288,6 +288,17 @@ def test_mistakes_have_their_exit_status(arguments: list[str], status: int) -> N
     except SystemExit as error:
         found = error.code
     assert found == status
+
+
+def test_interrupt_gets_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emailrelay.notify.cli._run", interrupt)
+    assert main(["--relay", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.startswith("emailrelay-notify: interrupted; ")
 
 
 def swept(tmp_path: Path, *arguments: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,32 @@ def test_at_a_terminal_it_asks_twice_and_shows_nothing(again: str, status: int) 
         assert process.wait(30) == status
     os.close(controller)
     assert b"sesam" not in shown
+
+
+@pytest.mark.parametrize("asked", [b"Password: ", b"Again: "])
+@pytest.mark.parametrize(("end", "status"), [("Ctrl-C", 130), ("Ctrl-D", os.EX_DATAERR)])
+def test_at_a_terminal_the_user_may_end_it(asked: bytes, end: str, status: int) -> None:
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "alice"],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        if asked == b"Again: ":
+            _until(controller, b"Password: ")
+            os.write(controller, b"sesame\n")
+        _until(controller, asked)
+        if end == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(controller, b"\x04")
+        said = _until(controller, b"emailrelay-passwd: ")
+        assert process.wait(60) == status
+    os.close(controller)
+    assert b"Traceback" not in said
 
 
 def _until(descriptor: int, text: bytes) -> bytes:

@@ -74,8 +74,9 @@ def test_trace_finds_mail_to_a_name_by_the_name(
 
 async def test_receiver_is_told_the_name_in_whose_place_an_address_stands(tmp_path: Path) -> None:
     async with receiving(settings()) as running:
-        words = ("--port", str(running.port), "-s", str(tmp_path / "none"), "root", "bob@y.test")
-        environment = {"EMAILRELAY_ALIASES": f"root={ADMIN}"}
+        words = ("--port", str(running.port), "root", "bob@y.test")
+        nowhere = str(tmp_path / "none")
+        environment = {"EMAILRELAY_ALIASES": f"root={ADMIN}", "EMAILRELAY_SPOOL_DIR": nowhere}
         done = await asyncio.to_thread(submit, *words, text=CRON, environment=environment)
         assert (done.returncode, done.stderr) == (0, "")
         (kept,) = running.store.mail.kept.values()

@@ -15,8 +15,9 @@ from emailrelay.config import ReceiverSettings
 async def through(
     port: int, *arguments: str, spool: Path, text: str = "Subject: hi\n\nline\n"
 ) -> subprocess.CompletedProcess[str]:
-    nowhere = ("--spool-dir", str(spool / "none"), "--port", str(port), "-f", "ann@x.test")
-    return await asyncio.to_thread(submit, *nowhere, *arguments, text=text)
+    words = ("--port", str(port), "-f", "ann@x.test", *arguments)
+    nowhere = {"EMAILRELAY_SPOOL_DIR": str(spool / "none")}
+    return await asyncio.to_thread(submit, *words, text=text, environment=nowhere)
 
 
 def many(count: int) -> list[str]:

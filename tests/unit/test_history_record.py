@@ -187,6 +187,14 @@ def test_text_names_whole_addresses_and_parts_of_replies(text: str, *, matches: 
     assert HistoryQuery(text=text).matches(message(tried)) is matches
 
 
+def test_bracket_of_an_address_stands_for_itself() -> None:
+    literal = message(ACCEPTED)._replace(sender=Address("u@[10.0.0.1]"))
+    assert HistoryQuery(text="u@[10.0.0.*]").matches(literal)
+    assert not HistoryQuery(text="*@[ab].test").matches(
+        literal._replace(sender=Address("u@a.test"))
+    )
+
+
 def test_null_sender_is_found_by_its_name() -> None:
     bounce = message(ACCEPTED)._replace(sender=Address(""))
     assert HistoryQuery(text="<>").matches(bounce)

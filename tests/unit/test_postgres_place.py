@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from emailrelay.errors import IdTaken, StoreError, StoreUnusable
+from emailrelay.errors import IdTaken, StoreError, StoreForbidden, StoreUnusable
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.trouble import (
     Busy,
@@ -78,7 +78,7 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
     ("error", "kind", "advice"),
     [
         (psycopg.errors.UndefinedTable("x"), StoreUnusable, "emailrelay-store init"),
-        (psycopg.errors.InsufficientPrivilege("x"), StoreUnusable, "grants"),
+        (psycopg.errors.InsufficientPrivilege("x"), StoreForbidden, "grants"),
         (psycopg.errors.ReadOnlySqlTransaction("x"), Lost, "replica"),
         (psycopg.errors.AdminShutdown("x"), Lost, "does not answer"),
         (psycopg.errors.DeadlockDetected("x"), Conflict, "refused"),
@@ -109,7 +109,10 @@ def test_full_disk_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ('FATAL:  password authentication failed for user "x"', StoreUnusable),
+        ('FATAL:  password authentication failed for user "x"', StoreForbidden),
+        ('FATAL:  role "x" does not exist', StoreForbidden),
+        ('FATAL:  no pg_hba.conf entry for host "::1", database "x"', StoreForbidden),
+        ('FATAL:  role "x" is not permitted to log in', Lost),
         ('FATAL:  database "x" does not exist', StoreUnusable),
         ("FATAL:  sorry, too many clients already", Lost),
         ("Connection refused", Lost),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds, arrival, arrived_at
 from emailrelay.queue_uuid import from_uuid, to_uuid
 
 PROCESSES = st.integers(0, 2**PROCESS_BITS - 1)
@@ -68,3 +68,9 @@ def test_count_begins_at_one(first: int) -> None:
 def test_name_that_is_no_id_of_ours_has_no_uuid(text: str) -> None:
     with pytest.raises(ValueError, match=r"^"):
         to_uuid(QueueId(text))
+
+
+def test_name_with_a_very_long_number_has_no_time_and_sorts_first() -> None:
+    long = QueueId(f"{'9' * 5000}.1.1")
+    assert arrived_at(long) is None
+    assert min(QueueId("1795347486274.1.1"), long, key=arrival) == long

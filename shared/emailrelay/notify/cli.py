@@ -10,16 +10,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from emailrelay import spool_dir, spool_owner
-from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
+from emailrelay.errors import StoreUnusable
 from emailrelay.events.event import Event, Level
 from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
-from emailrelay.standard_streams import drop_output, prepare_streams
+from emailrelay.standard_streams import drop_output
 from emailrelay.store.chooser import open_store, spool_at
 from emailrelay.terminal import common_options
 from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.run_command import CommandLineError
+from emailrelay.terminal.run_command import CommandLineError, run_command
 
 PROGRAM = "emailrelay-notify"
 _STATUSES = (
@@ -34,30 +34,22 @@ _STATUSES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/notify.md)."""
-    prepare_streams()
-    try:
-        asked = parser().parse(argv)
-        settings = spool_dir.host_settings(asked.config)
-        place = asked.spool_dir or asked.directory or asked.store or settings.store
-        host = asked.host or settings.domain or socket.gethostname()
-    except CommandLineError as error:
-        return print_errors(PROGRAM, *str(error).splitlines(), status=os.EX_USAGE)
-    except ConfigError as error:
-        return print_errors(PROGRAM, *error.problems, status=os.EX_CONFIG)
+    return run_command(lambda: _notify(argv), program=PROGRAM)
+
+
+def _notify(argv: Sequence[str] | None) -> int:
+    asked = parser().parse(argv)
+    settings = spool_dir.host_settings(asked.config)
+    place = asked.spool_dir or asked.directory or asked.store or settings.store
+    host = asked.host or settings.domain or socket.gethostname()
     try:
         agent = _agent(asked, host)
     except ValueError as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
+        raise CommandLineError(str(error)) from error
     spool = spool_at(place)
     if spool is not None and not spool.is_dir():
-        wrong = f"{spool}: there is no such spool directory; use --spool-dir DIR"
-        return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
-    try:
-        count = _run(place, spool, host, agent)
-    except StoreUnusable as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
-    except (StoreError, OSError) as error:
-        return print_errors(PROGRAM, reason_of(error), status=os.EX_TEMPFAIL)
+        raise StoreUnusable(f"{spool}: there is no such spool directory; use --spool-dir DIR")
+    count = _run(place, spool, host, agent)
     try:
         status = _tell(count, verbose=asked.verbose)
         sys.stdout.flush()
@@ -153,7 +145,7 @@ def _tell(count: NoticeCount, *, verbose: bool) -> int:
         ):
             sys.stdout.writelines(f"{message}: {word}\n" for message in messages)
         sys.stdout.write(
-            f"{len(count.told)} told, {len(count.double)} of the null sender left,"
-            f" {len(count.silent)} left for other reasons, {len(count.trouble)} in trouble\n"
+            f"{len(count.told)} notified, {len(count.double)} skipped (null sender),"
+            f" {len(count.silent)} skipped for other reasons, {len(count.trouble)} not sent\n"
         )
     return 1 if count.trouble else os.EX_OK

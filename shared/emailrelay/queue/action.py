@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from emailrelay.journal import AdministratorWish
 from emailrelay.queue.state import State
 
 GONE = "had moved on"
@@ -19,6 +20,14 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
+WISHES = {
+    Action.HOLD: AdministratorWish.HOLD,
+    Action.RELEASE: AdministratorWish.RETRY,
+    Action.RETRY: AdministratorWish.RETRY,
+    Action.FAIL: AdministratorWish.FAIL,
+    Action.DELETE: AdministratorWish.DELETE,
+}
+"""The wish by which a store carries out an action. A flush is none: ``Store.flush``."""
 _UNSENT = frozenset({State.UNFILTERED, State.READY, State.DEFERRED})
 APPLIES_TO = {
     Action.FLUSH: frozenset({State.DEFERRED}),

@@ -1,18 +1,14 @@
-"""Applies an action of the operator to many messages, several at a time."""
+"""Applies an action of the operator to the messages that the command line chooses."""
 
-import asyncio
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from emailrelay.errors import StoreError
-from emailrelay.queue.action import GONE, Action
-from emailrelay.queue.change_method import change_method
+from emailrelay.queue.action import Action
+from emailrelay.queue.changing import change_each
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue_id import QueueId
+from emailrelay.store.base import Store
 from emailrelay.terminal.progress import progress
-
-_AT_ONCE = 8
-"""Messages changed at a time: a database answers each with a commit of its own."""
 
 
 def apply(
@@ -22,24 +18,18 @@ def apply(
 
     An error with one message does not stop the others.
     """
-    return with_store(asked, lambda store: _apply(change_method(store, action), action, messages))
+    return with_store(asked, lambda store: _apply(store, action, messages))
 
 
 async def _apply(
-    act: Callable[[QueueId], Awaitable[bool]], doing: str, messages: Sequence[QueueId]
+    store: Store, action: Action, messages: Sequence[QueueId]
 ) -> Mapping[QueueId, str | None]:
-    problems, waiting = dict[QueueId, str | None](), iter(messages)
-    with progress(doing, len(messages)) as step:
+    problems = dict[QueueId, str | None]()
+    with progress(action, len(messages)) as step:
 
-        async def work() -> None:
-            for message in waiting:
-                try:
-                    problems[message] = None if await act(message) else GONE
-                except StoreError as error:
-                    problems[message] = str(error)
-                step()
+        def note(message: QueueId, problem: str | None) -> None:
+            problems[message] = problem
+            step()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(_AT_ONCE, len(messages))):
-                group.create_task(work())
+        await change_each(store, action, messages, note)
     return {message: problems[message] for message in messages}

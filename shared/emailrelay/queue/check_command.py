@@ -28,13 +28,16 @@ def check(asked: Namespace) -> int:
     try:
         with _at_most(asked.timeout):
             found = _measured(asked)
+        status, line = severity(found), health_line(found)
     except (RelayError, OSError) as error:
         return unknown(reason_of(error), as_json=asked.json)
+    except Exception as error:  # noqa: BLE001 -- a traceback ends with 1, which means WARNING
+        return unknown(f"the check has failed: {error!r}", as_json=asked.json)
     if asked.json:
-        print_json({"status": severity(found).name, "measures": list(map(_as_json, found))})
+        print_json({"status": status.name, "measures": list(map(_as_json, found))})
     else:
-        print_line(health_line(found))
-    return severity(found)
+        print_line(line)
+    return status
 
 
 def unknown(reason: str, *, as_json: bool = False) -> int:

@@ -9,6 +9,7 @@ from emailrelay.printable import printable
 from emailrelay.queue.headers import HeaderField, field
 from emailrelay.queue.journal_words import UNKNOWN_START, journal_words
 from emailrelay.queue.row import QueueRow
+from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
 from emailrelay.terminal.columns import cut
 from emailrelay.terminal.human import ahead, octets, when
@@ -67,10 +68,17 @@ def _lines(
     yield from (f"  {line}" for line in _time_line(entries, history, now))
 
 
-def _outcome(history: History, pending: Container[str], address: str) -> str:
+def outcome(history: History, address: str) -> tuple[str, Reply] | None:
+    """Return the final reply for a recipient, after its word; None: there is none."""
     for replies, word in ((history.delivered, "delivered"), (history.refused, "refused")):
         if (reply := replies.get(Address(address))) is not None:
-            return f"{word} ({reply})"
+            return word, reply
+    return None
+
+
+def _outcome(history: History, pending: Container[str], address: str) -> str:
+    if (known := outcome(history, address)) is not None:
+        return f"{known[0]} ({known[1]})"
     return "pending" if address in pending else "done"
 
 

@@ -1,12 +1,12 @@
 """Groups of messages that have something in common."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from emailrelay.envelope import Address, Envelope
 from emailrelay.queue.reply_group import reply_group
 from emailrelay.queue.row import row
+from emailrelay.queue.selection import RoutesOf
 from emailrelay.queue.state import State
 from emailrelay.store.queue_view import QueueEntry
 
@@ -39,10 +39,7 @@ class MessageGroup:
 
 
 def groups(
-    entries: Iterable[QueueEntry],
-    by: Grouping,
-    now: float,
-    routes_of: Callable[[Envelope, Collection[Address]], Collection[str]],
+    entries: Iterable[QueueEntry], by: Grouping, now: float, routes_of: RoutesOf
 ) -> list[MessageGroup]:
     """Return the groups, the largest first.
 
@@ -61,11 +58,7 @@ def groups(
 
 
 def _names(
-    entry: QueueEntry,
-    by: Grouping,
-    state: State,
-    reply: str,
-    routes_of: Callable[[Envelope, Collection[Address]], Collection[str]],
+    entry: QueueEntry, by: Grouping, state: State, reply: str, routes_of: RoutesOf
 ) -> Collection[str]:
     if by is Grouping.STATE:
         return (state.value,)

@@ -1,11 +1,9 @@
 """Options of the commands of ``emailrelay-queue``."""
 
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Collection
 
-from emailrelay.envelope import Address, Envelope
 from emailrelay.queue.grouping import Grouping
-from emailrelay.queue.selection import Selection, no_routes, parse_age, parse_id
+from emailrelay.queue.selection import RoutesOf, Selection, no_routes, parse_age, parse_id
 from emailrelay.queue.state import State
 from emailrelay.terminal import common_options
 from emailrelay.terminal.command_line import CommandLineParser
@@ -15,6 +13,8 @@ TABLE_ROWS = 1000
 TRACED = 100
 """Default number of messages that a trace shows."""
 _AGES = "90s, 15m, 12h, 5d, 2w"
+_MOST_DIGITS = 18
+"""So that a number fits into 64 bits: databases and slices take no larger one."""
 
 
 def add_common(parser: CommandLineParser) -> None:
@@ -194,7 +194,7 @@ def add_thresholds(parser: CommandLineParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=_age,
+        type=_time_limit,
         default=parse_age("10s"),
         help="UNKNOWN if the store has not answered within this time. [10s]",
     )
@@ -243,7 +243,7 @@ def selection(asked: Namespace) -> Selection:
     )
 
 
-def read_routes() -> Callable[[Envelope, Collection[Address]], Collection[str]]:
+def read_routes() -> RoutesOf:
     """Return a function that gives the routes of a message's recipients.
 
     Raises:
@@ -277,7 +277,16 @@ def _age(text: str) -> float:
         raise ArgumentTypeError(str(error)) from error
 
 
+def _time_limit(text: str) -> float:
+    seconds = _age(text)
+    if not seconds:  # a timer of 0 never ends
+        raise ArgumentTypeError(f"{text}: must be longer than 0")
+    return seconds
+
+
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise ArgumentTypeError(f"{text}: not a number")
+    if len(text) > _MOST_DIGITS:
+        raise ArgumentTypeError(f"too large; a number has at most {_MOST_DIGITS} digits")
     return int(text)

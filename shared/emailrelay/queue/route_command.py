@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from emailrelay.envelope import Address, Envelope
+from emailrelay.queue.pattern import bare
 from emailrelay.routes import Choice, Route, sender_on
 from emailrelay.terminal.output import print_json, print_line
 
@@ -17,9 +18,9 @@ def route(asked: Namespace) -> int:
     from emailrelay.config import ForwarderSettings, read  # noqa: PLC0415
 
     routes = read(ForwarderSettings, [], os.environ).routes
-    address = Address(_bare(asked.recipient))
+    address = Address(bare(asked.recipient))
     envelope = Envelope(
-        sender=Address(_bare(asked.sender)), to_remote=(address,), authentication=asked.user
+        sender=Address(bare(asked.sender)), to_remote=(address,), authentication=asked.user
     )
     choice = routes.choose(envelope, address)
     if asked.json:
@@ -30,10 +31,6 @@ def route(asked: Namespace) -> int:
         for line in _lines(choice, envelope):
             print_line(line)
     return os.EX_OK if choice.route else 1
-
-
-def _bare(address: str) -> str:
-    return address.removeprefix("<").removesuffix(">")
 
 
 def _lines(choice: Choice, envelope: Envelope) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """The names of the routes that messages would take now, by the settings of the forwarder."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from emailrelay.config import ForwarderSettings, read
 from emailrelay.envelope import Address, Envelope
+from emailrelay.queue.selection import RoutesOf
 
 _NONE = "(no route)"
 
 
-def routes_of() -> Callable[[Envelope, Collection[Address]], Collection[str]]:
+def routes_of() -> RoutesOf:
     """Read the settings; return a function that gives the routes of a message's recipients.
 
     Raises:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.history_query import HistoryQuery
@@ -17,6 +18,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhdw])")
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _FILE = re.compile(r"(?:.*/)?emailrelay\.(.+?)\.(?:content|envelope(?:\.[a-z]+)?)")
+RoutesOf: TypeAlias = Callable[[Envelope, Collection[Address]], Collection[str]]
+"""Gives the names of the routes that recipients of a message would take now."""
 
 
 def no_routes(_envelope: Envelope, _pending: Collection[Address]) -> frozenset[str]:
@@ -41,8 +44,7 @@ class Selection:
     """A part of the last reply, or of the text of its group."""
     route: str | None = None
     """The name of a route that a pending recipient would take now."""
-    routes_of: Callable[[Envelope, Collection[Address]], Collection[str]] = no_routes
-    """Gives the names of the routes that recipients of a message would take now."""
+    routes_of: RoutesOf = no_routes
 
     @property
     def empty(self) -> bool:

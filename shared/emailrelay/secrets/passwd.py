@@ -12,7 +12,7 @@ from emailrelay.secrets.key import make_scrypt, write_scrypt
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.terminal.command_line import ARGUMENTS, OPTIONS, print_version
 from emailrelay.terminal.common_options import GENERAL, HELP, VERSION
-from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.error_lines import print_errors, print_interrupted
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, print_help
 
 PROGRAM = "emailrelay-passwd"
@@ -107,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         password = secrets.token_urlsafe(_TOKEN_OCTETS) if asked.token else _password()
         password.encode()
-    except (OSError, UnicodeError):
+    except KeyboardInterrupt:
+        return print_interrupted(PROGRAM, "no entry was made")
+    except (EOFError, OSError, UnicodeError):
         return print_errors(
             PROGRAM,
             "the password cannot be read, or is not text; type it, or pipe one line",
@@ -189,8 +191,12 @@ def _role(words: Sequence[str]) -> tuple[list[str], str]:
 def _password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("Password: ")
-    return password if getpass.getpass("Again: ") == password else ""
+    try:
+        password = getpass.getpass("Password: ")
+        return password if getpass.getpass("Again: ") == password else ""
+    except (EOFError, KeyboardInterrupt):
+        sys.stderr.write("\n")  # the error begins a line of its own, not behind the prompt
+        raise
 
 
 def _secret(form: str, password: str, *, dotted: bool) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from emailrelay import extras
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import StoreError, StoreForbidden, StoreUnusable
 from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
@@ -24,7 +24,7 @@ from emailrelay.store.spool.spool_view import SpoolView
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.spool.trial import SpoolTrial, try_spool
-from emailrelay.store.submission import Submission, SubmissionRefused
+from emailrelay.store.submission import Submission, SubmissionForbidden, SubmissionRefused
 from emailrelay.store.tokens import TokenStore
 
 
@@ -190,6 +190,8 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
             with contextlib.suppress(StoreError):
                 return PostgresSubmission(url, next_id)
         return PostgresSubmission(last, next_id)
+    except StoreForbidden as error:
+        raise SubmissionForbidden(str(error)) from error
     except StoreUnusable as error:
         raise SubmissionRefused(str(error)) from error
 

@@ -8,7 +8,7 @@ from emailrelay.store.quick_chooser import directory_at
 
 # Imported at once: ``emailrelay-submit`` begins a message when it can no longer import (as root).
 from emailrelay.store.spool.submission import SpoolSubmission
-from emailrelay.store.submission import Submission, SubmissionRefused
+from emailrelay.store.submission import Submission, SubmissionForbidden
 
 
 def begin_submission(
@@ -19,7 +19,8 @@ def begin_submission(
     ``fallback``: the spool for it if the store there is a database that is unavailable.
 
     Raises:
-        SubmissionRefused: there is no such store, or this user has no write access to it.
+        SubmissionRefused: there is no such store.
+        SubmissionForbidden: this user has no write access to it.
         OSError, StoreError: not now.
 
     """
@@ -41,6 +42,7 @@ def takes_submissions(where: str) -> bool:
     """Return whether this user can put mail into the store at ``where``, which has no directory.
 
     Raises:
+        SubmissionRefused: there is no such store.
         OSError, StoreError: it cannot be known now.
 
     """
@@ -49,6 +51,6 @@ def takes_submissions(where: str) -> bool:
     ids = QueueIds(0)
     try:
         begin_submission(where, lambda: ids.next(0.0)).discard()
-    except SubmissionRefused:
+    except SubmissionForbidden:
         return False
     return True

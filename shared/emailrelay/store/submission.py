@@ -14,9 +14,13 @@ from emailrelay.queue_id import QueueId
 
 
 class SubmissionRefused(RelayError):
-    """The user has no write access to the store, or there is none; the text says which."""
+    """There is no such store, or it takes no mail from a command; the text says which."""
 
     temporary = False
+
+
+class SubmissionForbidden(SubmissionRefused):
+    """The user has no write access to the store, which others may have."""
 
 
 class Submission(ABC):

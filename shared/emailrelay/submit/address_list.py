@@ -6,6 +6,7 @@ error if one of its addresses is uncertain. Mistakes that leave no doubt about a
 accepted: empty elements, a semicolon as a separator, a group that is not closed, a dot in a name.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -145,9 +146,28 @@ def _mailbox(element: _Element) -> Mailbox:
     if ">" not in texts or texts.index(">") != len(texts) - 1 or "<" in texts[opening + 1 :]:
         raise _NoMailbox("a comma is missing after the >")
     found = _addr_spec(_without_route(inside))
-    if "@" in texts[:opening] and _addr_spec(name).address.lower() != found.address.lower():
+    if any(other != found.address.lower() for other in _addresses_in(name)):
         raise _NoMailbox("it contains two different addresses")
     return found
+
+
+def _addresses_in(name: _Element) -> Iterator[str]:
+    """Yield the addresses in a name, in lower case: one may be a recipient without its comma.
+
+    ``Bob @ Work`` has none, because programs write addresses without blanks. Outlook writes an
+    address in single quotes as the name.
+    """
+    runs: list[list[_Token]] = []
+    for token in name:
+        if runs and runs[-1][-1].end == token.start:
+            runs[-1].append(token)
+        else:
+            runs.append([token])
+    for run in runs:
+        with contextlib.suppress(_NoMailbox):
+            found = _addr_spec(run)
+            if found.domain:
+                yield found.address.strip("'").lower()
 
 
 def _without_route(inside: _Element) -> _Element:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from emailrelay.errors import RelayError
 
-_IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhp")
+PROGRAM = "emailrelay-submit"
+_IGNORED_WITH_VALUE = frozenset("ABCDLNOPRVXdehp")
 """Letters of sendmail options that are ignored here, together with their values."""
-_IGNORED = frozenset("AGUmnv")
+_IGNORED = frozenset("GUcmnx")
 
 
 class OperationMode(Enum):
@@ -112,6 +113,7 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
+    """Read a letter and its value, or letters without values: ``-ti``; the last may have one."""
     letter, glued = word[1], word[2:]
     match letter:
         case "f" | "r":
@@ -123,7 +125,7 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "o":
             return found._replace(dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
         case "b":
-            return found._replace(mode=_mode(word))
+            return found._replace(mode=_mode(glued))
         case "q":
             # With a value it is an interval or a part of the queue. Our forwarder has its schedule.
             runs = not glued and found.mode is OperationMode.SUBMIT
@@ -133,27 +135,33 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
                 _value(word, rest)
             return found
         case _:
-            return _switches(found, word)
+            found = _switch(found, letter)
+            return _short(found, f"-{glued}", rest) if glued else found
 
 
-def _switches(found: Arguments, word: str) -> Arguments:
-    """Read letters that take no value; several may stand together, as in ``-ti``."""
-    for letter in word[1:]:
-        if letter == "t":
-            found = found._replace(from_header=True)
-        elif letter == "i":
-            found = found._replace(dots_end=False)
-        elif letter == "v":
-            found = found._replace(verbose=True)
-        elif letter not in _IGNORED:
-            raise UsageError(f"{word}: unknown option, see --help")
-    return found
+def _switch(found: Arguments, letter: str) -> Arguments:
+    """Read a letter that takes no value."""
+    match letter:
+        case "t":
+            return found._replace(from_header=True)
+        case "i":
+            return found._replace(dots_end=False)
+        case "v":
+            return found._replace(verbose=True)
+        case "I":
+            return found._replace(mode=OperationMode.NEWALIASES)
+        case _ if letter in _IGNORED:
+            return found
+        case _:
+            raise UsageError(f"-{letter}: unknown option, see --help")
 
 
-def _mode(word: str) -> OperationMode:
-    mode = _MODES.get(word[2:])
+def _mode(letter: str) -> OperationMode:
+    mode = _MODES.get(letter)
+    if letter == "v":
+        raise UsageError("-bv: this command does not verify addresses; it only sends mail")
     if mode is None:
-        raise UsageError(f"{word}: this mode is not supported, see --help")
+        raise UsageError(f"-b{letter}: this mode is not supported, see --help")
     return mode
 
 
@@ -164,6 +172,6 @@ def _value(option: str, rest: list[str], *, empty: bool = False) -> str:
 
 
 def _port(text: str) -> int:
-    if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536:
         return int(text)
     raise UsageError(f"--port {text}: not a port; give a number from 1 to 65535")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
+from emailrelay.errors import ConfigError, RelayError, StoreError, StoreUnusable, reason_of
 from emailrelay.printable import printable
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.settings_file import SettingsFile, SettingsUnreadable
@@ -20,14 +20,16 @@ from emailrelay.spool_dir import HostSettings
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
 from emailrelay.store.quick_chooser import directory_at
 from emailrelay.store.quick_submission import begin_submission
-from emailrelay.store.submission import SubmissionRefused
-from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
+from emailrelay.store.submission import SubmissionForbidden, SubmissionRefused
+from emailrelay.submit.arguments import PROGRAM, Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.message import DataError, NoInput
-from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.error_lines import print_errors, print_interrupted
 
-PROGRAM = "emailrelay-submit"
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
+
+
+_CLOSED = "421 4.3.2 this machine accepts no mail now\r\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, StoreError) as error:
         drop_output()
         return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
+    except KeyboardInterrupt:
+        return print_interrupted(PROGRAM, "nothing was confirmed, so try again")
 
 
 def _run(arguments: Arguments) -> int:
@@ -89,10 +93,15 @@ class _Host(NamedTuple):
             SettingsUnreadable: the default store may then be one that no service looks at.
 
         """
-        named = arguments.spool_dir or arguments.store
+        named = _named(arguments)
         if named is None and self.unreadable is not None:
             raise self.unreadable
         return named or self.settings.store
+
+
+def _named(arguments: Arguments) -> str | None:
+    """Return the store that the command line names."""
+    return arguments.spool_dir or arguments.store
 
 
 def _host(arguments: Arguments) -> _Host:
@@ -153,10 +162,14 @@ def _session(arguments: Arguments) -> int:
     except SettingsUnreadable:
         place = None
     try:
-        return session.hold(place, arguments.port or host.settings.port, arguments.config)
+        port, named = arguments.port or host.settings.port, _named(arguments) is not None
+        return session.hold(place, port, arguments.config, named=named)
     except session.NoReceiver as error:
-        sys.stdout.write("421 4.3.2 this machine accepts no mail now\r\n")
+        sys.stdout.write(_CLOSED)
         return print_errors(PROGRAM, f"{error}; {_WAYS}", status=os.EX_TEMPFAIL)
+    except SubmissionRefused as error:
+        sys.stdout.write(_CLOSED)
+        return _wrong_store(error)
 
 
 def _submit(arguments: Arguments) -> int:
@@ -172,8 +185,18 @@ def _submit(arguments: Arguments) -> int:
         # The spool's owner may be unable to read root's Python, so all imports are done before.
         with nullcontext() if spool is None else spool_owner.acting(spool, imports=False):
             return _put(arguments, place, settings.fallback if ":" in place else None, mail)
-    except (SettingsUnreadable, SubmissionRefused) as error:
+    except (SettingsUnreadable, SubmissionForbidden) as error:
         return _send(mail, port, str(error))
+    except SubmissionRefused as error:
+        if _named(arguments) is not None:  # the receiver would put the message into another store
+            return _wrong_store(error)
+        return _send(mail, port, str(error))
+
+
+def _wrong_store(error: RelayError) -> int:
+    """Report that the store of the command line is none; programs shall keep the message."""
+    advice = "the message was not taken; correct --spool-dir or --store, and try again"
+    return print_errors(PROGRAM, f"{error}; {advice}", status=os.EX_TEMPFAIL)
 
 
 def _put(arguments: Arguments, place: str, fallback: str | None, mail: Mail) -> int:
@@ -225,6 +248,6 @@ def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> i
     return print_errors(
         PROGRAM,
         f"{have} the message, {len(missed)} do not: {reason}; "
-        "send it again to those of 'not taken' only",
+        'send it again only to the addresses listed as "not taken"',
         status=os.EX_UNAVAILABLE,
     )

@@ -1,10 +1,9 @@
 """The help of ``emailrelay-submit``."""
 
+from emailrelay.submit.arguments import PROGRAM
 from emailrelay.terminal.command_line import ARGUMENTS, OPTIONS
 from emailrelay.terminal.common_options import CONFIG, GENERAL, HELP, SPOOL_DIR, STORE, VERSION
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage
-
-PROGRAM = "emailrelay-submit"
 
 _OPTIONS = (
     HelpEntry(("-t",), "Take the recipients from To:, Cc: and Bcc:."),

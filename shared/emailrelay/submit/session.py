@@ -11,6 +11,7 @@ from contextlib import suppress
 from emailrelay.errors import RelayError, reason_of
 from emailrelay.store.quick_chooser import directory_at
 from emailrelay.store.quick_submission import takes_submissions
+from emailrelay.store.submission import SubmissionRefused
 
 _CHUNK = 65536
 _TIME_LIMIT = 30.0
@@ -21,20 +22,27 @@ class NoReceiver(RelayError):
     """There is no receiver for the session; the text says why."""
 
 
-def hold(root: str | None, port: int, config: str | None = None) -> int:
+def hold(root: str | None, port: int, config: str | None = None, *, named: bool = False) -> int:
     """Hold a session to its end; return the exit status.
 
     ``root``: the store; None: this user cannot know it. ``config``: the settings file that the
     command line names. If new files get the spool's group by themselves, the command starts its own
-    receiver. Otherwise the receiver on this host accepts the mail.
+    receiver. Otherwise the receiver on this host accepts the mail. ``named``: the command line
+    names the store, so the receiver must not put the mail into another one.
 
     Raises:
+        SubmissionRefused: there is no such store, and it is ``named``.
         NoReceiver: neither is possible.
 
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        receiver = None if root is None else _start(root, theirs, config)
+        try:
+            receiver = None if root is None else _start(root, theirs, config)
+        except SubmissionRefused:
+            if named:
+                raise
+            receiver = None
         if receiver is not None:
             theirs.close()
             _relay(ours)
@@ -55,7 +63,12 @@ def hold(root: str | None, port: int, config: str | None = None) -> int:
 def _start(
     root: str, connection: socket.socket, config: str | None
 ) -> "subprocess.Popen[bytes] | None":
-    """Start a receiver for this connection, as a user whose files the services can read."""
+    """Start a receiver for this connection, as a user whose files the services can read.
+
+    Raises:
+        SubmissionRefused: there is no such store.
+
+    """
     directory = directory_at(root)
     more = [] if config is None else ["--config", config]
     if directory is None:
@@ -63,7 +76,7 @@ def _start(
         return _start_with(store, connection) if takes_submissions(root) else None
     root = directory
     try:
-        spool = os.stat(root)
+        spool = _directory(root)
         other = os.geteuid() == 0 and spool.st_uid != 0
         inherits = spool.st_mode & stat.S_ISGID or spool.st_gid == os.getegid()
         if not other and not (inherits and os.access(root, os.W_OK | os.X_OK)):
@@ -71,6 +84,15 @@ def _start(
         return _start_with(["--spool-dir", root, *more], connection, spool if other else None)
     except OSError:
         return None
+
+
+def _directory(root: str) -> os.stat_result:
+    """Return the status of a spool directory; see ``_start`` for the error."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = os.stat(root)
+        if stat.S_ISDIR(found.st_mode):
+            return found
+    raise SubmissionRefused(f"{root} is not a spool directory")
 
 
 def _start_with(

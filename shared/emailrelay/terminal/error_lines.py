@@ -6,6 +6,9 @@ from emailrelay import systemd_journal
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_errors
 
+_INTERRUPTED = 130
+"""The exit status of shells for a process that SIGINT ended."""
+
 
 def print_errors(program: str, *lines: str, status: int = 0) -> int:
     """Print each line on standard error, after the program's name; return ``status``.
@@ -19,3 +22,8 @@ def print_errors(program: str, *lines: str, status: int = 0) -> int:
     except OSError:
         drop_errors()
     return status
+
+
+def print_interrupted(program: str, state: str) -> int:
+    """Print that the user has stopped the command, and in what state; return the exit status."""
+    return print_errors(program, f"interrupted; {state}", status=_INTERRUPTED)

@@ -5,11 +5,8 @@ from collections.abc import Callable
 
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.standard_streams import drop_output, prepare_streams
-from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.error_lines import print_errors, print_interrupted
 from emailrelay.terminal.output import output_until_closed
-
-_INTERRUPTED = 130
-"""The exit status of shells for a process that SIGINT ended."""
 
 
 class CommandLineError(RelayError):
@@ -37,7 +34,7 @@ def run_command(act: Callable[[], int], *, program: str, failed: int = os.EX_TEM
     except RelayError as error:
         return print_errors(program, str(error), status=failed)
     except KeyboardInterrupt:
-        return print_errors(program, "interrupted; changes made before stay", status=_INTERRUPTED)
+        return print_interrupted(program, "changes made before stay")
     except OSError as error:
         drop_output()
         return print_errors(program, reason_of(error), status=os.EX_TEMPFAIL)

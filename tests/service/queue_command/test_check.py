@@ -20,6 +20,11 @@ from emailrelay.queue.cli import main
         (["--critical-free", "100"], 2, "CRITICAL"),
         (["--critical", "soon"], 3, "UNKNOWN"),
         (["--no-such-option"], 3, "UNKNOWN"),
+        (["--timeout", "0s"], 3, "UNKNOWN"),
+        (["--timeout", "0.000m"], 3, "UNKNOWN"),
+        (["--warning-waiting", "9" * 400], 3, "UNKNOWN"),
+        (["--warning-waiting", "9" * 5000], 3, "UNKNOWN"),
+        (["--warning-failed", "9" * 18, "--warning-free", "0", "--critical-free", "0"], 0, "OK"),
     ],
 )
 def test_check_answers_as_a_monitoring_plugin(
@@ -47,6 +52,24 @@ def test_check_of_a_store_that_cannot_be_read_is_unknown_with_the_reason(
     told = json.loads(capsys.readouterr().out)
     assert told["status"] == "UNKNOWN"
     assert "/nowhere" in told["reason"]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_error_in_the_check_itself_is_unknown_and_no_warning(
+    mail: Mail,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    form: tuple[str, ...],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr("emailrelay.queue.check_command.totals", fail)
+    assert mail.run("check", *form) == 3
+    told = capsys.readouterr()
+    assert "UNKNOWN" in told.out
+    assert "int too large to convert to float" in told.out
+    assert told.err == ""
 
 
 def test_check_answers_in_time_though_the_store_does_not(

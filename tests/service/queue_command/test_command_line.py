@@ -32,6 +32,8 @@ def test_misspelt_command_gets_a_suggestion(
         (["hold"], 64),
         (["list", "--older", "soon"], 64),
         (["list", "--state", "lost"], 64),
+        (["list", "--limit", "9" * 20], 64),
+        (["list", "--limit", "9" * 5000], 64),
         (["no-such-command"], 64),
         ([], 64),
         (["--version"], 0),

@@ -10,11 +10,12 @@ from emailrelay.errors import RelayError, reason_of
 from emailrelay.events.event import Report
 from emailrelay.events.service import InternalError
 from emailrelay.queue.action import Action
+from emailrelay.queue.selection import RoutesOf
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry
 from emailrelay_console.mail.change import MessageChange, carry_out
 from emailrelay_console.mail.queue import Queue
-from emailrelay_console.mail.queue_filter import QueueFilter, RoutesOf
+from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.mail.store_holder import StoreHolder
 

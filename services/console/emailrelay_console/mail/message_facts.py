@@ -11,6 +11,7 @@ from emailrelay.errors import StoreError
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import Attempt
+from emailrelay.queue.describe import outcome
 from emailrelay.queue.headers import HeaderField, header_fields
 from emailrelay.queue.journal_words import UNKNOWN_START, journal_words
 from emailrelay.queue.row import QueueRow, row
@@ -186,9 +187,8 @@ def past_of(entry: QueueEntry, now: float) -> PastMessage:
 
 
 def _outcome(known: journal.History, address: Address, pending: frozenset[Address]) -> str:
-    for replies, word in ((known.delivered, "delivered"), (known.refused, "refused")):
-        if (reply := replies.get(address)) is not None:
-            return _cut(f"{word}: {reply}")
+    if (final := outcome(known, address)) is not None:
+        return _cut(f"{final[0]}: {final[1]}")
     return "pending" if address in pending else ""
 
 

@@ -1,17 +1,14 @@
 """The messages that a page of the queue shows: conditions that a message must meet together."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope import Address
 from emailrelay.queue.pattern import fits_address, fits_reply
 from emailrelay.queue.row import QueueRow, row
+from emailrelay.queue.selection import RoutesOf
 from emailrelay.queue.state import State
 from emailrelay.store.queue_view import QueueEntry
-
-RoutesOf: TypeAlias = Callable[[Envelope, Collection[Address]], Collection[str]]
-"""Returns the names of the routes that recipients of a message would take now."""
 
 _WILD = frozenset("*?")
 

@@ -17,12 +17,13 @@ from emailrelay.journal import History
 from emailrelay.queue.grouping import Grouping, MessageGroup
 from emailrelay.queue.reply_group import reply_group
 from emailrelay.queue.row import last_reply
+from emailrelay.queue.selection import RoutesOf
 from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import Listed, QueueEntry, arrived
-from emailrelay_console.mail.queue_filter import QueueFilter, RoutesOf
+from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.where_clause import STATE, STATES, times, where_clause
 
 _AT_ONCE = 1000

@@ -2,7 +2,7 @@
 
 from emailrelay.errors import ConfigError
 from emailrelay.queue.route_names import routes_of
-from emailrelay_console.mail.queue_filter import RoutesOf
+from emailrelay.queue.selection import RoutesOf
 
 
 def known_routes() -> RoutesOf:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from emailrelay.queue.pattern import bare
 from emailrelay.queue.reply_group import VARYING
 from emailrelay.queue.state import State
 from emailrelay.schedule import FARTHEST
+from emailrelay.wildcards import glob
 from emailrelay_console.mail.queue_filter import QueueFilter, whole_pattern
 
 STATE = (
@@ -80,11 +82,11 @@ def _one_of(pattern: str) -> str:
 
 
 def _bare(pattern: str) -> str:
-    return pattern.removeprefix("<").removesuffix(">").lower()
+    return glob(bare(pattern).lower())
 
 
 def _in_reply(pattern: str) -> str:
-    literal = pattern.lower().replace("[", "[[]")
+    literal = glob(pattern.lower())
     for sign in (VARYING, "..."):
         literal = literal.replace(sign, "*")
     return f"*{literal}*"

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
+from emailrelay.queue.pattern import bare
 from emailrelay.routes import Routes, sender_on
 from emailrelay_console.mail.host_settings import read_routes
 from emailrelay_console.web.problem import Problem
@@ -39,8 +40,8 @@ async def show(request: Request) -> Response:
 
 
 def _way(routes: Routes, *, sender: str, recipient: str, user: str) -> dict[str, object]:
-    address = Address(_bare(recipient))
-    envelope = Envelope(sender=Address(_bare(sender)), to_remote=(address,), authentication=user)
+    address = Address(bare(recipient))
+    envelope = Envelope(sender=Address(bare(sender)), to_remote=(address,), authentication=user)
     choice = routes.choose(envelope, address)
     passed = routes.passed_over(envelope, address)
     return {
@@ -49,10 +50,6 @@ def _way(routes: Routes, *, sender: str, recipient: str, user: str) -> dict[str,
         "passed": passed[-MOST_ROUTES:],
         "sender": "" if choice.route is None else sender_on(choice.route, envelope.sender),
     }
-
-
-def _bare(address: str) -> str:
-    return address.removeprefix("<").removesuffix(">")
 
 
 ROUTES = [Route("/routes", show)]

@@ -1,11 +1,11 @@
 """The rights of a client, derived from its address, login and certificate by plain rules."""
 
-import fnmatch
 from dataclasses import dataclass, field
 
 from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.secrets.auth_config import AuthConfig, Mechanism
 from emailrelay.secrets.trusted import TrustedNetwork, lies_in
+from emailrelay.wildcards import fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,4 +105,4 @@ def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
 def _matches(pattern: str, sender: Address) -> bool:
     # Local parts are compared without regard to case as well. RFC 5321 does not ask for it, but
     # administrators expect it.
-    return fnmatch.fnmatchcase(sender.lower(), pattern.replace("[", "[[]").lower())
+    return fits(pattern.lower(), sender.lower())

@@ -19,7 +19,7 @@ from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import entrance
 from emailrelay.store.postgres.message.committing import Committer, NewMessage
 from emailrelay.store.postgres.short_work import opened
-from emailrelay.store.submission import Submission, SubmissionRefused
+from emailrelay.store.submission import Submission, SubmissionForbidden
 
 
 class PostgresSubmission(Submission):
@@ -88,7 +88,7 @@ class PostgresSubmission(Submission):
         try:
             await committer.commit(message)
         except StoreUnusable as error:  # this user can read the tables, but not change them
-            raise SubmissionRefused(str(error)) from error
+            raise SubmissionForbidden(str(error)) from error
         finally:
             await committer.close()
 

@@ -15,7 +15,7 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.wake.hint_sender import HintSender
-from emailrelay.store.submission import Submission, SubmissionRefused
+from emailrelay.store.submission import Submission, SubmissionForbidden, SubmissionRefused
 
 
 class SpoolSubmission(Submission):
@@ -25,7 +25,8 @@ class SpoolSubmission(Submission):
         """Begin a message.
 
         Raises:
-            SubmissionRefused: there is no such spool, or this user has no write access to it.
+            SubmissionRefused: there is no such spool.
+            SubmissionForbidden: this user has no write access to it.
             OSError: the disk is full or fails.
 
         """
@@ -36,7 +37,7 @@ class SpoolSubmission(Submission):
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SubmissionRefused(f"{root} is not a spool directory") from error
         except PermissionError as error:
-            raise SubmissionRefused(f"you have no write access to {root}") from error
+            raise SubmissionForbidden(f"you have no write access to {root}") from error
         self.id = self._pair.id
         self.path = str(self._spool / names.content(self.id))
 

@@ -1,12 +1,13 @@
 """The errors of the database, translated once: what failed, and what to do about it."""
 
 import errno
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
 
-from emailrelay.errors import IdTaken, RelayError, StoreError, StoreUnusable
+from emailrelay.errors import IdTaken, RelayError, StoreError, StoreForbidden, StoreUnusable
 
 _LOST_CLASSES = ("08", "57P", "40003", "25P03", "25P04")
 """SQLSTATEs of a connection that is gone or ended by a time limit of the server, of a server that
@@ -29,11 +30,22 @@ _ADVICE_LOST = {
     # It was the primary when the connection was made.
     "25006": "this server is a replica by now; name all hosts in the URL, or the primary",
 }
+_FORBIDDEN = "42501"
+"""The SQLSTATE of a right that the user lacks."""
 _AT_CONNECT = (
-    ("password authentication failed", "check PGPASSFILE, the service file or password_file"),
-    ("no password supplied", "put the password into PGPASSFILE, a service file or password_file"),
-    ("no pg_hba.conf entry", "allow this host in pg_hba.conf"),
-    ("does not exist", "create it, or correct the URL"),
+    (
+        "password authentication failed",
+        StoreForbidden,
+        "check PGPASSFILE, the service file or password_file",
+    ),
+    (
+        "no password supplied",
+        StoreForbidden,
+        "put the password into PGPASSFILE, a service file or password_file",
+    ),
+    (r"no pg_hba\.conf entry", StoreForbidden, "allow this host in pg_hba.conf"),
+    (r'role ".*" does not exist', StoreForbidden, "create it, or correct the URL"),
+    ("does not exist", StoreUnusable, "create it, or correct the URL"),
 )
 """Signs in the text of an error: libpq has no SQLSTATE for a refused connection."""
 _TAKEN = ("23505", "23502")
@@ -72,7 +84,8 @@ def as_relay_error(doing: str, error: psycopg.Error) -> RelayError:
     """Return our error for one of the database."""
     state, words = error.sqlstate, _words(error)
     if state is not None and (state in _ADVICE or state.startswith(_CHANGED_TABLES)):
-        return StoreUnusable(f"{doing}: {_ADVICE.get(state, _CHANGED)} ({words})")
+        kind = StoreForbidden if state == _FORBIDDEN else StoreUnusable
+        return kind(f"{doing}: {_ADVICE.get(state, _CHANGED)} ({words})")
     if state in _TAKEN:
         return IdTaken(doing, f"another message has its id, or had it: {words}")
     if state == "53100":
@@ -93,9 +106,9 @@ def as_relay_error(doing: str, error: psycopg.Error) -> RelayError:
 def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusable:
     """Return our error for a connection that could not be made."""
     words = _words(error)
-    for sign, advice in _AT_CONNECT:
-        if sign in words:
-            return StoreUnusable(f"{shown}: {advice} ({words})")
+    for sign, kind, advice in _AT_CONNECT:
+        if re.search(sign, words):
+            return kind(f"{shown}: {advice} ({words})")
     if error.sqlstate == "53300" or "too many clients" in words or "remaining connection" in words:
         return Lost(f"connect to {shown}", _TEMPORARY_ADVICE["53300"])
     return Lost(f"connect to {shown}", words)
