@@ -118,10 +118,14 @@ class ClientWire(SMTP):
         self.heard_anything = False
         self.over = False
         """The session has ended; nothing more is read, and no task starts."""
+        self.lost = False
+        """The connection is gone, and its descriptor with it."""
         self.last_content = 0.0
         """The time at which content last arrived, by the loop's clock."""
         self._user = user
         self._link: asyncio.Transport
+        self._below: asyncio.Transport | None = None
+        """The transport that carries ``_link``, if that one encrypts."""
         self._encrypted = False
         self._take: Callable[[memoryview], bool] | None = None
         self._taken: asyncio.Future[None] | None = None
@@ -146,7 +150,16 @@ class ClientWire(SMTP):
     @property
     def unsent(self) -> int:
         """Octets of replies that the client has not taken yet."""
-        return self._link.get_write_buffer_size()
+        below = 0 if self._below is None else self._below.get_write_buffer_size()
+        return self._link.get_write_buffer_size() + below
+
+    @property
+    def lingers(self) -> bool:
+        """True if the end of the connection depends on the client, also after ``close``.
+
+        Either it has not taken all replies, or it has not said that the encryption ends.
+        """
+        return not self.lost and (self._below is not None or self.unsent > 0)
 
     def write(self, octets: bytes) -> None:
         """Send octets in one piece.
@@ -223,10 +236,16 @@ class ClientWire(SMTP):
 
         """
         self._encrypted = True
-        tls = await shake_hands(self._link, self.inlet, context, early)
+        try:
+            tls = await shake_hands(self._link, self.inlet, context, early)
+        except BaseException:
+            # After some failures ``connection_lost`` is never called.
+            self._link.abort()
+            self.lost = True
+            raise
         if tls is None:
             raise EOFError
-        self._link = tls
+        self._link, self._below = tls, self._link
         self.input.read_from(tls)
         return cast("ssl.SSLObject", tls.get_extra_info("ssl_object"))
 
@@ -260,6 +279,7 @@ class ClientWire(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection."""
+        self.lost = True
         self._end(error)
         FlowControlMixin.connection_lost(self, error)  # aiosmtpd's own would cancel the task
         self._user.disconnected()
