@@ -49,6 +49,12 @@ class WireUser(Protocol):
         ...
 
 
+_MOST_UNSENT = 16 * 1024
+"""Octets of replies in a transport, for a client that does not read, above which we wait for it.
+
+The usual limit of encrypted transports is 512 KiB.
+"""
+
 _THREAD = threading.local()
 
 
@@ -246,6 +252,7 @@ class ClientWire(SMTP):
         if tls is None:
             raise EOFError
         self._link, self._below = tls, self._link
+        tls.set_write_buffer_limits(_MOST_UNSENT)
         self.input.read_from(tls)
         return cast("ssl.SSLObject", tls.get_extra_info("ssl_object"))
 
@@ -256,6 +263,7 @@ class ClientWire(SMTP):
         # TCP and unix sockets go both ways; the transports of uvloop derive from no class of
         # asyncio.
         self._link = cast("asyncio.Transport", transport)
+        self._link.set_write_buffer_limits(_MOST_UNSENT)
         self.input.read_from(self._link)
         self._user.connected()
 
