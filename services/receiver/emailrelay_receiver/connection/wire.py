@@ -128,6 +128,7 @@ class ClientWire(SMTP):
         """The connection is gone, and its descriptor with it."""
         self.last_content = 0.0
         """The time at which content last arrived, by the loop's clock."""
+        self._pause: asyncio.Future[None] | None = None
         self._user = user
         self._link: asyncio.Transport
         self._below: asyncio.Transport | None = None
@@ -188,6 +189,20 @@ class ClientWire(SMTP):
         """Wait until the client has taken enough of the replies."""
         # asyncio has no public name for it beside those of its streams, and the type stubs none.
         await self._drain_helper()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass; less if the connection is lost, or after ``end_pause``.
+
+        A client that sends no more can still get replies, so it waits like any other.
+        """
+        if not self.lost:
+            self._pause = self.loop.create_future()
+            await asyncio.wait((self._pause,), timeout=seconds)
+
+    def end_pause(self) -> None:
+        """End a ``pause``, if there is one."""
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     def close(self) -> None:
         """Close the connection when everything is sent."""
@@ -288,6 +303,7 @@ class ClientWire(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection."""
         self.lost = True
+        self.end_pause()
         self._end(error)
         FlowControlMixin.connection_lost(self, error)  # aiosmtpd's own would cancel the task
         self._user.disconnected()

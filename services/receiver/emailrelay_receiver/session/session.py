@@ -142,7 +142,7 @@ class SmtpSession:
         if self._limits.phase is Phase.LISTENING:
             self._channel.leave(CLOSING_DOWN)
         elif self._limits.phase is Phase.PAUSING:
-            self.wire.input.give_up()
+            self.wire.end_pause()
 
     def cut(self) -> None:
         """Drop what the client is still to send; a commit under way continues."""
