@@ -151,7 +151,7 @@ async def test_a_client_that_sends_no_more_waits_for_its_reply_like_any_other(
         writer.write_eof()
         await running.until(LoginFailed)
         async with asyncio.timeout(HANG):
-            while not paused[0].input.ended:
+            while not paused[0].input.ended:  # noqa: ASYNC110 - the product needs no such event
                 await asyncio.sleep(0.01)
         async with running.client() as other:
             await greeted(other)
