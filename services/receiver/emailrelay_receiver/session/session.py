@@ -49,9 +49,7 @@ class SmtpSession:
         self._path = path
         self._on_connected = connected
         self._on_ended = ended
-        self._log = SessionLog(
-            context.report, context.refusal_log, shows_lines=context.logs_dialogue
-        )
+        self._log = SessionLog(context.report, shows_lines=context.logs_dialogue)
         self.wire = ClientWire(self)
         self._standing = ClientStanding()
         self._dialogue = SmtpDialogue(
