@@ -4,6 +4,8 @@ Repeated trouble writes one line a minute. Two events are the same trouble if th
 reason are equal without numbers: many reasons contain message ids, process ids or ports.
 
 Clients can cause refusals and broken sessions at any rate. Together these write 20 lines a second.
+Logins that are broken off before a name is known write one line a second for each source of
+clients: a program that blocks such clients needs it.
 
 Each process counts for itself.
 """
@@ -15,11 +17,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from emailrelay.client_source import source_of
 from emailrelay.events.event import Event, Report
 from emailrelay.events.filters import FilterTrouble
 from emailrelay.events.log import LeftOut, LibraryTrouble
 from emailrelay.events.receiving import (
     AcceptTrouble,
+    LoginFailed,
     MoreTrouble,
     RecipientUnchecked,
     Rejected,
@@ -44,6 +48,8 @@ _REPEATED = _Limit(lines=1, seconds=60.0)
 """For the same trouble."""
 _BY_CLIENTS = _Limit(lines=20, seconds=1.0)
 """For all events together that clients cause."""
+_NAMELESS = _Limit(lines=1, seconds=1.0)
+"""For the failed logins of one source that have no name. Those with one have a pause."""
 _VARIOUS = _Limit(lines=0, seconds=60.0)
 """For all trouble of one kind whose reason gets no line of its own."""
 _MOST_REASONS = 20
@@ -68,7 +74,7 @@ _FIELDS: Mapping[type[Event], tuple[str, ...]] = MappingProxyType(
 )
 """The fields that must be equal in the same trouble."""
 
-_CONCERNED = frozenset({*_FIELDS, Rejected, SessionTrouble, Stopping, Stopped})
+_CONCERNED = frozenset({*_FIELDS, LoginFailed, Rejected, SessionTrouble, Stopping, Stopped})
 """The kinds that can begin or end a period."""
 
 _Key: TypeAlias = tuple[type[Event], str]
@@ -127,6 +133,10 @@ class LogThrottle:
             allowed = self._may_repeat(event, reason, now)
         elif isinstance(event, Rejected | SessionTrouble):
             allowed = self._has_room(_CLIENTS, _BY_CLIENTS, event, "", now)
+        elif isinstance(event, LoginFailed) and not event.user:
+            source = source_of(event.client)
+            reason = f"without a name, from {source}"
+            allowed = self._has_room((LoginFailed, source), _NAMELESS, event, reason, now)
         else:
             allowed = True
         if allowed:

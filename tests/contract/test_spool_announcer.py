@@ -166,7 +166,7 @@ def test_path_in_the_place_of_a_sockets_name_leads_out_of_no_directory(tmp_path:
 def test_answer_waits_for_a_full_socket_that_gets_no_hints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emailrelay.store.spool.wake.hint_sender._MOST_LISTENERS", 0)
+    monkeypatch.setattr("emailrelay.store.spool.wake.first_sockets._MOST", 0)
     sender, answer = HintSender(Directory(str(tmp_path))), b"1.1.1 250 2.0.0 delivered\n"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
         full.bind(str(tmp_path / "answers.1"))

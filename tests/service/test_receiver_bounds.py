@@ -1,13 +1,19 @@
 """The limits of a session: commands, lines, recipients, space and time."""
 
 import asyncio
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
+from tests.fakes.certificates import make_certificates
 from tests.service.receiving import HANG, receiving, send_mail, settings
+from tests.service.receiving_tls import client_context, encrypted
 
 from emailrelay.errors import StoreError
 from emailrelay.events.receiving import Rejected, SessionTrouble
 from emailrelay.store.memory.store import MemoryStore
+from emailrelay_receiver.connection.wire import ClientWire
 
 
 async def test_a_message_that_is_too_big_is_refused_after_its_end() -> None:
@@ -213,6 +219,31 @@ async def test_a_client_that_does_not_read_is_left() -> None:
         peer.send(b"HELP\r\n" * 1_000_000)
         await running.until(SessionTrouble)
         await running.empty()
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+async def test_replies_that_a_client_does_not_read_take_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, encrypts: bool
+) -> None:
+    files = make_certificates(tmp_path)
+    given = settings(idle_timeout=1.0, server_tls=True, server_tls_certificate=str(files.server))
+    unsent, write = [0], ClientWire.write
+
+    def note(wire: ClientWire, octets: bytes) -> None:
+        wire.info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        write(wire, octets)
+        unsent.append(wire.unsent)
+
+    monkeypatch.setattr(ClientWire, "write", note)
+    async with receiving(given) as running, AsyncExitStack() as stack:
+        client = encrypted(running, client_context(files)) if encrypts else running.client()
+        peer = await stack.enter_async_context(client)
+        sock = peer.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.send(b"HELP\r\n" * 20_000)
+        await running.until(SessionTrouble)
+        await running.empty()
+    assert 0 < max(unsent) < 50_000
 
 
 async def test_a_message_without_end_is_given_up_once_refused(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.certificates import make_certificates
 from tests.service.receiver_login.users import PASSWORD, plain
-from tests.service.receiving import Peer, Running, receiving
+from tests.service.receiving import HANG, Peer, Running, receiving
 from tests.service.receiving_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
@@ -107,6 +108,66 @@ async def test_clients_without_a_handshake_keep_out_no_other_client(tmp_path: Pa
         assert (await third.reply()).startswith("220")
         assert await first.closed()
         second.writer.transport.abort()
+
+
+def leave_open(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Be a client that has its 221, and ends neither the encryption nor the connection."""
+    plain = socket.create_connection(("127.0.0.1", port), timeout=HANG)
+    assert plain.recv(200).startswith(b"220")
+    plain.sendall(b"STARTTLS\r\n")
+    assert plain.recv(200).startswith(b"220")
+    client = context.wrap_socket(plain, server_hostname="127.0.0.1")
+    client.sendall(b"EHLO c\r\nQUIT\r\n")
+    replies = b""
+    while b"\r\n221" not in replies:
+        replies += client.recv(4096)
+    return client
+
+
+async def test_connections_that_clients_leave_open_behind_quit_keep_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emailrelay_receiver.clients.admission._LEAST_IDLE", 1000.0)
+    monkeypatch.setattr("emailrelay_receiver.connection.handshake._FAREWELL", 1000.0)
+    files = make_certificates(tmp_path)
+    given = settings(
+        client_connections=2, server_tls=True, server_tls_certificate=str(files.server)
+    )
+    async with receiving(given) as running:
+        admission = running.context.admission
+        open_ones = [
+            await asyncio.to_thread(leave_open, running.port, client_context(files))
+            for _ in range(2)
+        ]
+        assert admission.total == 2
+        async with running.client() as third, running.client() as fourth:
+            # They are served all the same: the connections that serve no client are dropped.
+            assert (await third.reply()).startswith("220")
+            assert (await fourth.reply()).startswith("220")
+            assert admission.total == 2
+        for client in open_ones:
+            client.close()
+        await running.empty()
+        assert not [event for event in running.events if isinstance(event, SessionTrouble)]
+
+
+async def test_a_client_that_comes_again_after_quit_finds_its_place_free(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path)
+    given = settings(
+        client_connections=1, server_tls=True, server_tls_certificate=str(files.server)
+    )
+
+    def come_again(port: int) -> None:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port), timeout=HANG) as client:
+                assert client.recv(200).startswith(b"220")
+                client.sendall(b"QUIT\r\n")
+                assert client.recv(200).startswith(b"221")
+            leave_open(port, client_context(files)).close()
+
+    async with receiving(given) as running:
+        await asyncio.to_thread(come_again, running.port)
+        await running.empty()
 
 
 async def test_a_client_has_less_patience_before_its_first_mail() -> None:

@@ -12,6 +12,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events.receiving import SessionTrouble, VerifierTrouble
+from emailrelay.reply import one_line
 from emailrelay_receiver.dialogue.verifier_answer import from_exit, from_line, question
 
 
@@ -189,6 +190,12 @@ class Service:
             writer.close()
 
 
+def longer_than_a_question() -> str:
+    """Give an address of evil.test whose first 480 octets are one of example.com."""
+    domain = ".".join(["d" * 60] * 3 + ["d" * 28]) + ".example.com"
+    return "a" * 256 + f"@{domain}.evil.test"
+
+
 @asynccontextmanager
 async def serving(service: Service) -> AsyncGenerator[str]:
     server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
@@ -221,6 +228,27 @@ async def test_a_service_is_asked_over_a_connection_that_is_kept() -> None:
     assert service.connections == 1
     assert service.asked[0].startswith("l@y.test|s@x.test|127.0.0.1:")
     assert service.asked[0].endswith("|relay.test|none|")
+
+
+async def test_a_service_is_not_asked_about_another_address_than_the_recipients() -> None:
+    service = Service({})
+    long = longer_than_a_question()
+    cut = one_line(long)
+    assert long.endswith(".evil.test")
+    assert cut.endswith(".example.com")
+    async with (
+        serving(service) as spec,
+        receiving(settings(spec)) as running,
+        running.client() as peer,
+    ):
+        await peer.reply()
+        assert (await to_rcpt(peer, long)).startswith("550 5.1.3 ")
+        assert (await peer.ask("RCPT TO:<joe|x@y.test>")).startswith("550 5.1.3 ")
+        assert (await peer.ask("VRFY joe|x@y.test")).startswith("550 5.1.3 ")
+        assert "does not fit" in str(await running.until(VerifierTrouble, 3))
+        assert (await peer.ask("RCPT TO:<joe?x@y.test>")).startswith("250")
+        assert await recipients(running, peer) == ((), ("joe?x@y.test",))
+    assert [line.partition("|")[0] for line in service.asked] == ["joe?x@y.test"]
 
 
 async def test_a_kept_connection_that_was_closed_is_made_again() -> None:

@@ -98,6 +98,14 @@ async def test_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_forwarder_is_found_among_many_files_of_others(tmp_path: Path) -> None:
+    sockets = recipient_sockets(tmp_path)
+    with sockets.listening():
+        for number in range(2000):
+            (tmp_path / ".recipients" / f"x{number}").touch()
+        sockets.connected().close()
+
+
 async def test_socket_that_is_removed_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,17 +10,20 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra metrics is not installed")
 
-from emailrelay import runtime_dir
+from emailrelay import logs, runtime_dir
+from emailrelay.config import MonitorSettings, Settings
 from emailrelay.events.bounces import Bounced
 from emailrelay.events.delivery import Deferred, Delivered, Failed
-from emailrelay.events.event import Event
+from emailrelay.events.event import Event, Report
 from emailrelay.events.filters import FilterVerdict
 from emailrelay.events.receiving import MoreTrouble, Received, Rejected, Vanished
-from emailrelay.events.service import MonitorTrouble
+from emailrelay.events.service import MonitorTrouble, Stopping
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.metrics.counters import MOST_SERIES, Counters
 from emailrelay.metrics.declared import COUNTERS, HISTOGRAMS
 from emailrelay.metrics.exposition import families
 from emailrelay.queue_id import QueueId
+from emailrelay.service import readers
 
 ID = QueueId("1700000000000.1.1")
 RECEIVED = Received(id=ID, sender="a@b", recipients=1, size=300, client="::1", seconds=0.004)
@@ -114,11 +117,25 @@ def test_a_notice_of_failure_is_counted(counters: Counters, here: Path) -> None:
     assert total(here, "emailrelay_messages_bounced_total") == 1
 
 
-def test_refusals_that_the_log_only_sums_up_are_counted(counters: Counters, here: Path) -> None:
-    counters(Rejected(command="RCPT", reply="550 5.1.1 no", client="::1"))
-    counters(MoreTrouble(refusals=40, sessions=2))
-    assert total(here, "emailrelay_rejected_total", code="550") == 1
-    assert total(here, "emailrelay_rejected_total", code="other") == 40
+def test_refusals_that_the_log_only_sums_up_are_counted_by_their_code(
+    counters: Counters, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[Event]()
+
+    def opened(_directory: Path, _log: Report) -> Counters:
+        return counters
+
+    def log(_settings: Settings) -> LogThrottle:
+        return LogThrottle(told.append, lambda: 1000.0, lambda _seconds, _act: None)
+
+    monkeypatch.setattr(logs, "reporter", log)
+    monkeypatch.setattr("emailrelay.metrics.counters.Counters", opened)
+    report = readers.reporter(MonitorSettings(runtime_dir=here))
+    for _ in range(60):
+        report(Rejected(command="RCPT", reply="550 5.1.1 no", client="::1"))
+    report(Stopping(service="receiver"))
+    assert [type(event) for event in told] == [*[Rejected] * 20, MoreTrouble, Stopping]
+    assert total(here, "emailrelay_rejected_total", code="550") == 60
 
 
 def test_time_series_are_bounded_and_none_is_lost(counters: Counters, here: Path) -> None:

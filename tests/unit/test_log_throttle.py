@@ -117,6 +117,24 @@ def test_what_clients_cause_has_twenty_lines_a_second_and_a_count_of_the_rest() 
     assert len(log.told) == 22
 
 
+def test_logins_without_a_name_have_a_line_a_second_for_each_source_of_clients() -> None:
+    log = Log()
+    for number in range(10):
+        for client in ("192.0.2.1", f"2001:db8::{number}"):
+            log.report(LoginFailed(user="", mechanism="PLAIN", client=client))
+            log.report(LoginFailed(user="bob", mechanism="PLAIN", client=client))
+    failures = [event for event in log.told if isinstance(event, LoginFailed)]
+    assert [event.client for event in failures if not event.user] == ["192.0.2.1", "2001:db8::0"]
+    assert len([event for event in failures if event.user]) == 20
+    log.wait(1.1)
+    assert log.told[-2:] == [
+        LeftOut(kind="login_failed", reason=f"without a name, from {source}", lines=9)
+        for source in ("192.0.2.1", "2001:db8::/64")
+    ]
+    log.report(LoginFailed(user="", mechanism="PLAIN", client="192.0.2.1"))
+    assert isinstance(log.told[-1], LoginFailed)
+
+
 def test_the_count_comes_by_itself_when_the_period_is_over() -> None:
     log = Log()
     for number in range(3):

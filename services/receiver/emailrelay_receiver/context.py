@@ -21,7 +21,6 @@ from emailrelay_receiver.clients.admission import Admission
 from emailrelay_receiver.clients.client_rules import ClientRules, make_client_rules
 from emailrelay_receiver.clients.forwarder_questions import ForwarderQuestions
 from emailrelay_receiver.clients.verifier import Verifier, make_verifier
-from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.connection.time_limits import SessionTimeouts
 from emailrelay_receiver.dialogue.dialogue import Capabilities
 
@@ -53,7 +52,6 @@ class ReceiverContext:
     clock: Callable[[], float]
     """Seconds since 1970."""
     timeouts: SessionTimeouts
-    refusal_log: RefusalLog
     remote_clients: bool = False
     rules: ClientRules
     """The rules for clients, with certificate and secrets."""
@@ -83,7 +81,6 @@ class ReceiverContext:
         admission = earlier.admission
         admission.most, admission.most_of_one = self.admission.most, self.admission.most_of_one
         self.admission = admission
-        self.refusal_log = earlier.refusal_log
         self.attempts = earlier.attempts
         old = earlier.verifier
         if self.verifier and old and self.verifier.spec == old.spec:
@@ -188,6 +185,5 @@ def make_context(
         next_server=_next_server(settings),
         minimum_free=settings.minimum_free,
         logs_dialogue=settings.verbose or settings.debug,
-        refusal_log=RefusalLog(report),
         anonymous=anonymous,
     )

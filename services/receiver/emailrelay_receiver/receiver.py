@@ -89,7 +89,6 @@ class Receiver:
                 session.cut()
             # The remaining sessions commit a message: this takes milliseconds and must not be cut.
             await self._gone_within(None)
-        self.context.refusal_log.close()
         for verifier in self._verifiers:
             if verifier is not None:
                 await verifier.close()

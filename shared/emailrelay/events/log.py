@@ -6,7 +6,7 @@ from emailrelay.events.event import Event, Level
 
 
 class LeftOut(Event):
-    """The number of lines left out within a minute because they repeated an earlier line."""
+    """The number of lines left out in a short time because they repeated an earlier line."""
 
     level: ClassVar[Level] = Level.WARNING
     kind: str

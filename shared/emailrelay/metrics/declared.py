@@ -17,7 +17,6 @@ from emailrelay.events.filters import FilterVerdict
 from emailrelay.events.receiving import (
     LoggedIn,
     LoginFailed,
-    MoreTrouble,
     Received,
     RecipientChecked,
     RecipientUnchecked,
@@ -100,7 +99,6 @@ def _code(code: int) -> str:
 
 _LOGINS = "Logins of clients."
 _CHECKS = "Recipients at RCPT, by the answer of the next server."
-_REJECTED = "Commands of clients that got a refusal, by its code."
 
 COUNTERS: tuple[CounterRule, ...] = (
     _counter(Received, "emailrelay_messages_received", "Messages that clients got 250 for."),
@@ -113,16 +111,9 @@ COUNTERS: tuple[CounterRule, ...] = (
     _counter(
         Rejected,
         "emailrelay_rejected",
-        _REJECTED,
+        "Commands of clients that got a refusal, by its code.",
         labels=("code",),
         increments=lambda event: _one(_code(int(event.reply[:3] or 0))),
-    ),
-    _counter(
-        MoreTrouble,
-        "emailrelay_rejected",
-        _REJECTED,
-        labels=("code",),
-        increments=lambda event: (((OTHER,), float(event.refusals)),),
     ),
     _counter(
         LoggedIn,

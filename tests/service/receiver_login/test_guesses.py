@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from tests.service.receiver_login.users import PASSWORD, greeted, plain, settings, write
-from tests.service.receiving import Peer, Running, receiving
+from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.events.receiving import LoginFailed
+from emailrelay_receiver.connection.wire import ClientWire
 
 
 async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> None:
@@ -129,6 +130,37 @@ async def test_failures_count_over_the_sessions_of_an_address_and_over_reloads(
                     assert (await peer.ask(said)).startswith("535")
             running.follow(settings(secrets))
         assert running.context.attempts.failed("loopback") > 6
+
+
+async def test_a_client_that_sends_no_more_waits_for_its_reply_like_any_other(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused, pause = list[ClientWire](), ClientWire.pause
+
+    async def noted(wire: ClientWire, seconds: float) -> None:
+        paused.append(wire)
+        await pause(wire, seconds)
+
+    monkeypatch.setattr(ClientWire, "pause", noted)
+    async with receiving(settings(secrets)) as running:
+        running.context.login_pause = 1000.0
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        peer = Peer(reader, writer)
+        await greeted(peer)
+        peer.send((b"AUTH PLAIN " + plain("alice", "wrong").encode() + b"\r\n") * 4)
+        writer.write_eof()
+        await running.until(LoginFailed)
+        async with asyncio.timeout(HANG):
+            while not paused[0].input.ended:  # noqa: ASYNC110 - the product needs no such event
+                await asyncio.sleep(0.01)
+        async with running.client() as other:
+            await greeted(other)
+        assert len(paused) == 1
+    # The end of the service has ended the pause; the other guesses were not heard.
+    assert (await peer.reply()).startswith("535")
+    assert (await peer.reply()).startswith("421 4.3.2")
+    assert await peer.closed()
+    writer.transport.abort()
 
 
 async def test_the_end_of_the_service_does_not_wait_for_the_pause_of_a_guesser(

@@ -1,6 +1,7 @@
 """Limits on connected clients, overall and from each source, and the choice of one to disconnect.
 
-Guarantee: a client that has logged in, or is sending a message, is never disconnected for another.
+Guarantee: a client that has logged in, or is sending a message, is never disconnected for another
+before the end of its session.
 """
 
 from collections.abc import Iterable

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from emailrelay.filters.connections import Connection, Connections, NoFilterAnswer
 from emailrelay.host_port import ServerAddress, UnixPath
-from emailrelay.reply import one_line
 from emailrelay.silence import Silence
-from emailrelay_receiver.dialogue.verifier_answer import Remote, Unknown, from_line, question
+from emailrelay_receiver.dialogue.verifier_answer import Remote, Unknown, fits, from_line, question
 
 _WITHIN = 6.0
 """Seconds for an answer: a little longer than the forwarder waits for the next server."""
@@ -36,7 +35,7 @@ class ForwarderQuestions:
 
         A ``Remote`` with a diagnostic means that the answer of the next server is unknown.
         """
-        if any("|" in text or one_line(text) != text for text in fields):
+        if not all(map(fits, fields)):
             return Remote(diagnostic="a question cannot hold this address or name")
         now = asyncio.get_running_loop().time
         if self._silence.forbids(now()):

@@ -19,8 +19,11 @@ from emailrelay.filters.program import (
 )
 from emailrelay.host_port import ServerAddress
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay_receiver.dialogue.verifier_answer import (
+    Unknown,
     VerifierAnswer,
+    fits,
     from_exit,
     from_line,
     question,
@@ -28,6 +31,10 @@ from emailrelay_receiver.dialogue.verifier_answer import (
 
 _MOST_AT_ONCE = 20
 """Questions; further ones wait."""
+_NO_QUESTION = Unknown(
+    Reply(550, "5.1.3 an address that is so long, or contains |, cannot be checked here"),
+    "not asked about a recipient that does not fit into a question",
+)
 
 
 class NoVerifierAnswer(RelayError):
@@ -104,7 +111,9 @@ class NetworkVerifier:
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def ask(self, fields: tuple[str, ...]) -> VerifierAnswer:
-        """See ``Verifier.ask``."""
+        """See ``Verifier.ask``. Refuse a recipient about which the service cannot be asked."""
+        if not fits(fields[0]):
+            return _NO_QUESTION  # the service would judge another address
         async with self._free:
             try:
                 async with asyncio.timeout(self._timeout):

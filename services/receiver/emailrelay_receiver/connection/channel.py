@@ -10,6 +10,8 @@ from emailrelay_receiver.connection.session_log import SessionLog
 from emailrelay_receiver.connection.time_limits import TimeLimits
 from emailrelay_receiver.connection.wire import ClientWire
 
+_LAST_REPLY = 5.0
+"""Seconds that a client has to take the reply that ends its session."""
 _MANY_REPLIES = 4096
 """Octets of replies to pipelined commands after which other sessions get their turn."""
 
@@ -137,7 +139,7 @@ class ClientChannel:
         self.wire.write(replies)
 
     def leave(self, reply: Reply) -> None:
-        """Send a last reply and close the connection."""
+        """Send a last reply and close the connection, whether or not the client takes it."""
         self.left = True
         self.reply(reply)
         if self.wire.unsent:
@@ -145,6 +147,8 @@ class ClientChannel:
             self.wire.abort()
         else:
             self.wire.write_last(self._replies)
+            self.stop_timer()
+            self._timer = self.wire.loop.call_later(_LAST_REPLY, self.wire.abort)
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -152,7 +156,7 @@ class ClientChannel:
         self.wire.abort()
 
     def stop_timer(self) -> None:
-        """Stop the timer that ``begin`` has started."""
+        """Stop the timer that ``begin`` or ``leave`` has started."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -6,6 +6,8 @@ from typing import cast
 
 HANDSHAKE = 30.0
 """Seconds that a client has for the handshake."""
+_FAREWELL = 5.0
+"""Seconds that a client has to end the encryption after us (RFC 8446 section 6.1)."""
 
 
 async def shake_hands(
@@ -32,6 +34,7 @@ async def shake_hands(
             context,
             server_side=True,
             ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=_FAREWELL,
         )
     )
     try:

@@ -8,7 +8,6 @@ from emailrelay.events.service import Traceback
 from emailrelay.events.sessions import Dialogue, Direction, TlsHandshake
 from emailrelay.mail_fields import UNKNOWN_MAIL, MailFields
 from emailrelay.reply import Reply
-from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.dialogue.redaction import redacted
 
 _SECRET = "***"  # noqa: S105 - the mask
@@ -17,25 +16,24 @@ _SECRET = "***"  # noqa: S105 - the mask
 class SessionLog:
     """Reports events with the client's address and port."""
 
-    __slots__ = ("_refusals", "_report", "client", "port", "shows_lines")
+    __slots__ = ("_report", "client", "port", "shows_lines")
 
-    def __init__(self, report: Report, refusals: RefusalLog, *, shows_lines: bool) -> None:
+    def __init__(self, report: Report, *, shows_lines: bool) -> None:
         self.client = ""
         self.port = 0
         self.shows_lines = shows_lines
         """Each line of the dialogue is logged."""
         self._report = report
-        self._refusals = refusals
 
     def refused(self, command: str, reply: Reply, about: MailFields = UNKNOWN_MAIL) -> None:
         """Report a refusal, and what is known of the message."""
-        self._refusals.tell(
+        self._report(
             Rejected(command=command, reply=str(reply), client=self.client, port=self.port, **about)
         )
 
     def trouble(self, reason: str) -> None:
         """Report why the session ended early."""
-        self._refusals.tell(SessionTrouble(client=self.client, port=self.port, reason=reason))
+        self._report(SessionTrouble(client=self.client, port=self.port, reason=reason))
 
     def vanished(self) -> None:
         """Report a client that said nothing."""

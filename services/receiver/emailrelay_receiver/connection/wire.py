@@ -49,6 +49,12 @@ class WireUser(Protocol):
         ...
 
 
+_MOST_UNSENT = 16 * 1024
+"""Octets of replies in a transport, for a client that does not read, above which we wait for it.
+
+The usual limit of encrypted transports is 512 KiB.
+"""
+
 _THREAD = threading.local()
 
 
@@ -118,10 +124,15 @@ class ClientWire(SMTP):
         self.heard_anything = False
         self.over = False
         """The session has ended; nothing more is read, and no task starts."""
+        self.lost = False
+        """The connection is gone, and its descriptor with it."""
         self.last_content = 0.0
         """The time at which content last arrived, by the loop's clock."""
+        self._pause: asyncio.Future[None] | None = None
         self._user = user
         self._link: asyncio.Transport
+        self._below: asyncio.Transport | None = None
+        """The transport that carries ``_link``, if that one encrypts."""
         self._encrypted = False
         self._take: Callable[[memoryview], bool] | None = None
         self._taken: asyncio.Future[None] | None = None
@@ -146,7 +157,16 @@ class ClientWire(SMTP):
     @property
     def unsent(self) -> int:
         """Octets of replies that the client has not taken yet."""
-        return self._link.get_write_buffer_size()
+        below = 0 if self._below is None else self._below.get_write_buffer_size()
+        return self._link.get_write_buffer_size() + below
+
+    @property
+    def lingers(self) -> bool:
+        """True if the end of the connection depends on the client, also after ``close``.
+
+        Either it has not taken all replies, or it has not said that the encryption ends.
+        """
+        return not self.lost and (self._below is not None or self.unsent > 0)
 
     def write(self, octets: bytes) -> None:
         """Send octets in one piece.
@@ -169,6 +189,20 @@ class ClientWire(SMTP):
         """Wait until the client has taken enough of the replies."""
         # asyncio has no public name for it beside those of its streams, and the type stubs none.
         await self._drain_helper()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass; less if the connection is lost, or after ``end_pause``.
+
+        A client that sends no more can still get replies, so it waits like any other.
+        """
+        if not self.lost:
+            self._pause = self.loop.create_future()
+            await asyncio.wait((self._pause,), timeout=seconds)
+
+    def end_pause(self) -> None:
+        """End a ``pause``, if there is one."""
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     def close(self) -> None:
         """Close the connection when everything is sent."""
@@ -223,10 +257,17 @@ class ClientWire(SMTP):
 
         """
         self._encrypted = True
-        tls = await shake_hands(self._link, self.inlet, context, early)
+        try:
+            tls = await shake_hands(self._link, self.inlet, context, early)
+        except BaseException:
+            # After some failures ``connection_lost`` is never called.
+            self._link.abort()
+            self.lost = True
+            raise
         if tls is None:
             raise EOFError
-        self._link = tls
+        self._link, self._below = tls, self._link
+        tls.set_write_buffer_limits(_MOST_UNSENT)
         self.input.read_from(tls)
         return cast("ssl.SSLObject", tls.get_extra_info("ssl_object"))
 
@@ -237,6 +278,7 @@ class ClientWire(SMTP):
         # TCP and unix sockets go both ways; the transports of uvloop derive from no class of
         # asyncio.
         self._link = cast("asyncio.Transport", transport)
+        self._link.set_write_buffer_limits(_MOST_UNSENT)
         self.input.read_from(self._link)
         self._user.connected()
 
@@ -260,6 +302,8 @@ class ClientWire(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection."""
+        self.lost = True
+        self.end_pause()
         self._end(error)
         FlowControlMixin.connection_lost(self, error)  # aiosmtpd's own would cancel the task
         self._user.disconnected()

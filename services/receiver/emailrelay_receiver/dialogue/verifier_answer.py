@@ -84,6 +84,11 @@ def from_line(line: bytes) -> VerifierAnswer | None:
             return None
 
 
+def fits(text: str) -> bool:
+    """Return whether a field of a question can hold this text as it is."""
+    return "|" not in text and one_line(text) == text
+
+
 def question(fields: tuple[str, ...]) -> bytes:
     """Write the question to a network verifier: no field can end another or the line."""
     return "|".join(one_line(text).replace("|", "?") for text in fields).encode() + b"\n"

@@ -87,7 +87,7 @@ async def _failed(
 ) -> Reply | Goodbye:
     """Count a failure and delay the reply.
 
-    An ``attempt`` ends after the delay, even if the client has gone before.
+    An ``attempt`` ends after the delay, even if the connection is lost before.
     """
     standing.failures += 1
     of_source = context.attempts.failed(source_of(standing.address), user)
@@ -100,7 +100,7 @@ async def _failed(
         )
     )
     channel.limits.phase = Phase.PAUSING
-    await asyncio.wait((channel.wire.input.gone,), timeout=seconds)
+    await channel.wire.pause(seconds)
     channel.limits.phase = Phase.WORKING
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else refusal
 

@@ -49,9 +49,7 @@ class SmtpSession:
         self._path = path
         self._on_connected = connected
         self._on_ended = ended
-        self._log = SessionLog(
-            context.report, context.refusal_log, shows_lines=context.logs_dialogue
-        )
+        self._log = SessionLog(context.report, shows_lines=context.logs_dialogue)
         self.wire = ClientWire(self)
         self._standing = ClientStanding()
         self._dialogue = SmtpDialogue(
@@ -104,11 +102,15 @@ class SmtpSession:
     def disconnected(self) -> None:
         """See ``WireUser.disconnected``."""
         self._channel.stop_timer()
+        if self.wire.over:
+            self._context.admission.leave(self)
 
     # For admission.
 
     def idle_since(self) -> float | None:
         """See ``AdmittedClient.idle_since``. Only messages count as use."""
+        if self.wire.over:
+            return self._limits.last_use if self.wire.unsent else float("-inf")
         quiet = self._limits.phase in {Phase.LISTENING, Phase.ENCRYPTING, Phase.PAUSING}
         if (
             not quiet
@@ -121,6 +123,9 @@ class SmtpSession:
 
     def make_room(self) -> None:
         """See ``AdmittedClient.make_room``."""
+        if self.wire.over:
+            self.wire.abort()
+            return
         self._log.trouble("idle, and its place was needed for another client")
         if self._limits.phase is Phase.ENCRYPTING:
             self._channel.abort()
@@ -135,7 +140,7 @@ class SmtpSession:
         if self._limits.phase is Phase.LISTENING:
             self._channel.leave(CLOSING_DOWN)
         elif self._limits.phase is Phase.PAUSING:
-            self.wire.input.give_up()
+            self.wire.end_pause()
 
     def cut(self) -> None:
         """Drop what the client is still to send; a commit under way continues."""
@@ -166,12 +171,16 @@ class SmtpSession:
             self._channel.send_replies()
 
     def _end(self) -> None:
-        """End the session, when no message is under way."""
+        """End the session, when no message is under way.
+
+        Its place is free when its connection is: each one costs a file descriptor.
+        """
         self.wire.over = True
-        self._context.admission.leave(self)
         self.wire.close()
-        # Closing waits until the client has read the replies; the timer ends that.
-        self._limits.phase = Phase.LISTENING
+        if self.wire.lingers:
+            self._limits.phase = Phase.LISTENING  # the timer ends that
+        else:
+            self.disconnected()
         self._on_ended(self)
 
     def _gone(self, error: EOFError | OSError) -> None:

@@ -10,7 +10,6 @@ import time
 from _thread import allocate_lock  # importing threading takes longer than submitting a message
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from emailrelay import linux
@@ -18,6 +17,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
+from emailrelay.store.spool.wake.first_sockets import first_sockets
 
 LOOK = b"look"
 """A datagram that asks for a scan."""
@@ -27,8 +27,8 @@ _MOST_MISSED = 64
 """Datagrams kept for a full socket; beyond these its owner is asked for a scan."""
 _LAST = 0.5
 """Seconds for which ``close`` waits for a full socket: no other process has a client's answer."""
-_MOST_LISTENERS, _MOST_NAMES = 64, 1000
-"""Sockets that get hints, and names read to find them. Owners of others find mail by scans."""
+_MOST_NAMES = 1000
+"""Names read to find sockets that get hints. Owners of others find mail by scans."""
 
 
 class Due(NamedTuple):
@@ -109,7 +109,7 @@ class HintSender:
         status = os.fstat(self._directory.fileno())
         state = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            self._sockets = self._first_listeners()
+            self._sockets = first_sockets(self._directory, _MOST_NAMES)
             for gone in self._missed.keys() - set(self._sockets):
                 if gone.partition(".")[0] in tuple(Stage):  # an answer goes to any socket
                     del self._missed[gone]
@@ -117,14 +117,6 @@ class HintSender:
             settled = time.time_ns() - status.st_mtime_ns > CLOCK_GRAIN
             self._seen = state if settled else None
         return self._sockets
-
-    def _first_listeners(self) -> list[str]:
-        """Return the sockets that get hints; if there are many, this user's come first."""
-        with files.scanned(self._directory) as entries:
-            found = list(islice(entries, _MOST_NAMES))
-            if len(found) > _MOST_LISTENERS:
-                found.sort(key=_is_other_users)
-        return [entry.name for entry in found[:_MOST_LISTENERS]]
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send datagrams after those missed before; keep those that find no room."""
@@ -163,13 +155,6 @@ class HintSender:
                     for datagram in row:
                         self._socket.sendto(datagram, socket_path(self._directory, name))
         self._socket.close()
-
-
-def _is_other_users(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.stat(follow_symlinks=False).st_uid != os.geteuid()
-    except OSError:  # removed since
-        return True
 
 
 def socket_path(directory: Directory, name: str) -> str:

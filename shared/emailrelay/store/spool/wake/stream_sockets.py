@@ -10,16 +10,16 @@ import socket
 import stat
 import struct
 from collections.abc import Generator
-from itertools import islice
 
 from emailrelay import linux
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import FILE_MODE, Directory
+from emailrelay.store.spool.wake.first_sockets import first_sockets
 from emailrelay.store.spool.wake.hint_sender import socket_path
 
 _BACKLOG = 128
-_MOST_NAMES = 64
-"""Names in the directory that are read."""
+_MOST_NAMES = 10_000
+"""Names in the directory that are read. Further ones would take a noticeable part of a second."""
 _NEW = ".new"
 """The end of the name of a socket that does not listen yet."""
 _CREDENTIALS = struct.Struct("3i")
@@ -63,10 +63,9 @@ def listening(directory: Directory, name: str, mode: int = FILE_MODE) -> Generat
 
 
 def found(directory: Directory) -> list[str]:
-    """Return the names of sockets that listen, in any order; the directory may be missing."""
+    """Return the names of sockets that listen; the directory may be missing."""
     try:
-        with files.scanned(directory) as entries:
-            names = [entry.name for entry in islice(entries, _MOST_NAMES)]
+        names = first_sockets(directory, _MOST_NAMES)
     except FileNotFoundError:
         return []
     return [name for name in names if not name.endswith(_NEW)]
