@@ -34,6 +34,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
+from emailrelay_forwarder.recalls import Recalls
 from emailrelay_forwarder.recipient_answers import RecipientAnswers
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.bearers import Bearers
@@ -143,13 +144,16 @@ async def work(
         report = hearing(report, duty)
         await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
+        recalls = Recalls(feed, wake)
+        ending.callback(recalls.close)
 
         bearers = Bearers(report)
         ending.push_async_callback(bearers.close)
 
         def make(settings: ForwarderSettings, bearer: Bearer) -> Forwarding:
             filters = _client_filters(settings, programs)
-            return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
+            found = rules(settings, report, store.limits, bearer, filters)
+            return Forwarding(found, recalls.make_due)
 
         in_force = [bearers.new(live.now)]
         worker = ForwarderWorker(
@@ -253,7 +257,7 @@ async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float)
 
     ``grace``: see ``SinglePass``.
     """
-    forwarding = Forwarding(rules, lambda: None)
+    forwarding = Forwarding(rules, lambda _recall: None)
     try:
         single_pass = SinglePass(
             store=store, forwarding=forwarding, report=rules.report, most=rules.most, grace=grace

@@ -82,7 +82,7 @@ class Attempts:
         if claim.history.wanted_now:
             for group in groups:
                 await self._open_routes.route(group).tried_now()
-        self._open_routes.turn_away_if_paused(groups)
+        self._open_routes.turn_away_if_paused(groups, claim.id)
         message, verdict = await filters.run(claim, self._report)
         progress.stop_run = verdict.stop_run
         refused = {each.address: each.reply for each in verdict.refused}
@@ -119,7 +119,7 @@ class Attempts:
             progress.peer = route.smarthosts[0].name
             if message.claim.history.wanted_now:
                 await route.tried_now()
-            route.turn_away_if_paused()
+            route.turn_away_if_paused(message.claim.id)
             await route.gate.permit()
         except NoRoute as error:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
@@ -135,6 +135,8 @@ class Attempts:
                 pass
             heed(part, smarthost, progress, self._rules)
             if not elsewhere(progress):
+                if progress.trouble is None:
+                    route.forget(message.claim.id)
                 return
             first = first or progress.trouble
         progress.trouble = first
@@ -173,6 +175,8 @@ class Attempts:
             if session is not None and stale(trouble, progress, session, helped=helped):
                 return True
             _stopped_by(trouble, progress)
+            if progress.turn is None:
+                smarthost.pause.keep(message.claim.id)
         return False
 
 

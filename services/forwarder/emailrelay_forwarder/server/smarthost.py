@@ -3,7 +3,7 @@
 A server must not stop mail for others, and must not cause a storm of attempts:
 
 * A server that cannot be reached, or that rejects us, gets no mail for a growing pause. Its mail is
-  turned away without an attempt. A probe finds out when the server is back; then all mail is due.
+  turned away without an attempt. A probe finds out when the server is back; then its mail is due.
 * A server that refuses a further connection, or asks for less mail, gets fewer connections.
 * A server that keeps all its connections busy without finishing anything is skipped.
 """
@@ -20,6 +20,7 @@ from emailrelay_forwarder.server.idle_sessions import IdleSessions
 from emailrelay_forwarder.server.openings import Openings
 from emailrelay_forwarder.server.pause import ServerPause, TurnedAway
 from emailrelay_forwarder.server.send_rate import SendRate
+from emailrelay_forwarder.server.waiting_mail import Recovered
 from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.session_error import NoSlot, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
@@ -36,7 +37,7 @@ class Smarthost:
         *,
         most: int,
         report: Report,
-        recovered: Callable[[], None],
+        recovered: Recovered,
     ) -> None:
         self.name = str(route)
         """The server as configured and logged."""
