@@ -45,6 +45,7 @@ class Office:
     address: str
     settings: SessionSettings = PATIENT
     most: int = 20
+    places: int = 20
     now: float = 1_000_000.0
     clock: Callable[[], float] | None = None
     """In place of ``now``."""
@@ -69,6 +70,7 @@ class Office:
         return Rules(
             routes=self.routes or only(self.address, self.schedule),
             most=self.most,
+            places=self.places,
             schedule=self.schedule,
             open_session=partial(open_session, settings=self.settings),
             limits=self.store.limits,

@@ -91,6 +91,8 @@ def rules(
     return Rules(
         routes=settings.routes,
         most=settings.connections_per_route,
+        # In a single pass no other mail waits longer than its attempt.
+        places=settings.connections_per_route if settings.once else _tasks(settings) // 2,
         schedule=settings.schedule,
         open_session=partial(open_session, settings=session_settings),
         limits=limits,

@@ -20,6 +20,7 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
 from emailrelay_forwarder.delivery.route_groups import Stops, accepted, elsewhere, for_group
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.delivery.throttling import heed, turn
+from emailrelay_forwarder.server.named_servers import NoPlace
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.route import NoRoute
@@ -139,6 +140,8 @@ class Attempts:
                     route.forget(message.claim.id)
                 return
             first = first or progress.trouble
+            if isinstance(progress.trouble, NoPlace):
+                break
         progress.trouble = first
 
     def _together(self, claim: Claim) -> bool:

@@ -59,6 +59,7 @@ class Forwarding:
             report=rules.report,
             clock=rules.clock,
             recovered=self._call_back,
+            places=rules.places,
         )
         self._attempts = Attempts(rules, self._open_routes)
         loop = asyncio.get_running_loop()

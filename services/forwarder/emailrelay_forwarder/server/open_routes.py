@@ -9,6 +9,7 @@ from emailrelay.events.event import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.server.gate import RouteGate
+from emailrelay_forwarder.server.named_servers import NamedServers
 from emailrelay_forwarder.server.pause import TurnedAway
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.server.smarthost import Smarthost
@@ -59,7 +60,7 @@ class OpenRoute:
 
 
 class OpenRoutes:
-    """All routes in use. ``recovered``: see ``ServerPause``."""
+    """All routes in use. ``recovered``: see ``ServerPause``; ``places``: see ``NamedServers``."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class OpenRoutes:
         report: Report,
         clock: Callable[[], float],
         recovered: Recovered,
+        places: int,
     ) -> None:
         self._open_session = open_session
         self._most = most
@@ -79,6 +81,7 @@ class OpenRoutes:
         self._report = report
         self._clock = clock
         self._recovered = recovered
+        self._named = NamedServers(places)
         self._open: dict[routes.Route, OpenRoute] = {}
 
     def route(self, group: routes.RouteGroup) -> OpenRoute:
@@ -159,6 +162,7 @@ class OpenRoutes:
                     most=most,
                     report=self._report,
                     recovered=self._recovered,
+                    named=self._named if route.name == routes.ADDRESS else None,
                 )
                 for server in servers(route, self._policy)
             ),
