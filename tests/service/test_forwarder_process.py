@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
 from tests.service.forwarder_process import HANG, forwarder, history, ids, put
 
 from emailrelay.ack import Ack
+from emailrelay.descriptor_limit import ENOUGH
 from emailrelay.envelope import Address, Envelope
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -41,6 +43,15 @@ async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
         assert await running.stop() == 0
         assert peer.lines("QUIT") == ["QUIT"]
     assert len(peer.messages) == 3
+
+
+@pytest.mark.linux
+async def test_process_may_open_as_many_files_as_it_is_permitted(spool: Path) -> None:
+    async with forwarder(spool, "127.0.0.1:1") as running:
+        await running.until("started")
+        soft, hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        assert soft >= min(hard, ENOUGH)
+        assert await running.stop() == 0
 
 
 @pytest.mark.parametrize("options", [(), ("--verbose",)])

@@ -12,6 +12,7 @@ from emailrelay import service
 from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
+from emailrelay.descriptor_limit import ENOUGH, raise_limit
 from emailrelay.errors import ConfigError
 from emailrelay.events.event import Report
 from emailrelay.events.filters import FilterUnstartable
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
     live = LiveSettings(settings, argv, report=report, check=check_files)
+    raise_limit(ENOUGH)  # a connection takes one descriptor, a message in hand two
     return service.run(
         settings.service,
         partial(_once if settings.once else work, live, report),

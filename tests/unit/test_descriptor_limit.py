@@ -1,0 +1,30 @@
+"""A service may open as many files as it is permitted."""
+
+import resource
+
+import pytest
+
+from emailrelay.descriptor_limit import raise_limit
+
+UNLIMITED = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "most", "becomes"),
+    [
+        (1024, 524_288, None, 524_288),
+        (1024, 524_288, 65_536, 65_536),
+        (1024, 4096, 65_536, 4096),
+        (1024, UNLIMITED, 65_536, 65_536),
+        (100_000, 524_288, 65_536, 100_000),
+        (UNLIMITED, UNLIMITED, 65_536, UNLIMITED),
+    ],
+)
+def test_limit_is_raised_and_never_lowered(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, most: int | None, becomes: int
+) -> None:
+    now = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: now[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, pair: now.append(pair))
+    raise_limit(most)
+    assert now[-1] == (becomes, hard)
