@@ -45,6 +45,20 @@ async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
     assert len(peer.messages) == 3
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_mail_goes_out_when_its_server_is_back_and_not_at_its_own_time(
+    store: Store, spool: Path, workers: str
+) -> None:
+    port, late = free_port(), ("--retry-first=3600", "--retry-longest=3600")
+    async with forwarder(spool, f"127.0.0.1:{port}", "--workers", workers, *late) as running:
+        for _ in range(3):
+            await put(store)
+        await running.until("smarthost_trouble")
+        async with SmtpPeer(port=port) as peer:
+            await peer.until(messages=3)
+            assert await running.stop() == 0
+
+
 @pytest.mark.linux
 async def test_process_may_open_as_many_files_as_it_is_permitted(spool: Path) -> None:
     async with forwarder(spool, "127.0.0.1:1") as running:
