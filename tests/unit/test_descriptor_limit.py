@@ -24,7 +24,14 @@ def test_limit_is_raised_and_never_lowered(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, most: int | None, becomes: int
 ) -> None:
     now = [(soft, hard)]
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: now[-1])
-    monkeypatch.setattr(resource, "setrlimit", lambda _which, pair: now.append(pair))
+
+    def get(_which: int) -> tuple[int, int]:
+        return now[-1]
+
+    def put(_which: int, pair: tuple[int, int]) -> None:
+        now.append(pair)
+
+    monkeypatch.setattr(resource, "getrlimit", get)
+    monkeypatch.setattr(resource, "setrlimit", put)
     raise_limit(most)
     assert now[-1] == (becomes, hard)
