@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Collection
 from types import TracebackType
-from typing import Self
+from typing import LiteralString, Self
 from uuid import UUID
 
 from emailrelay.errors import StoreError
@@ -28,7 +28,7 @@ _CLOCK = 60.0
 _WOKEN_AT_ONCE = 5000
 
 
-def _made_due(these: str) -> str:
+def _made_due(these: LiteralString) -> LiteralString:
     return f"""
 with later as materialized (
     select id from emailrelay.message m where m.stage = %(stage)s and m.run_at > {NOW}
@@ -114,7 +114,7 @@ class PostgresFeed(Feed):
             found = (uuid_of(message) for message in part)
             await self._make_due(_RECALL, [uuid for uuid in found if uuid is not None])
 
-    async def _make_due(self, statement: str, ids: list[UUID]) -> int:
+    async def _make_due(self, statement: LiteralString, ids: list[UUID]) -> int:
         """Make messages due; return their number."""
         database = self._services.database
         parameters = {
