@@ -12,7 +12,7 @@ import pstats
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from functools import partial
 
 import uvloop
@@ -97,6 +97,9 @@ class Gifts(Feed):
     def wake(self) -> None:
         pass
 
+    def recall(self, messages: Collection[QueueId]) -> None:
+        pass
+
 
 def ignore(_event: Event) -> None:
     pass
@@ -115,7 +118,7 @@ async def forward(arguments: argparse.Namespace, port: int) -> None:
         report=ignore,
         clock=time.time,
     )
-    forwarding = Forwarding(rules, feed.wake)
+    forwarding = Forwarding(rules, lambda _recall: None)
     worker = ForwarderWorker(
         feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5, grace=3.0
     )

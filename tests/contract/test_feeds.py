@@ -198,6 +198,43 @@ async def test_waking_the_dispatcher_makes_deferred_messages_due(
                 assert claim.id == message
 
 
+async def _put_off(store: Store) -> QueueId:
+    """Put a message into the store, and defer it for long."""
+    message = await put(store)
+    async with await claimed(store, message) as claim:
+        now = time.time()
+        await claim.settle(Defer(attempt(now, next_attempt=now + 1000)))
+    return message
+
+
+async def test_recall_makes_the_named_messages_due_and_no_others(opener: Opener) -> None:
+    async with opener() as store, store.feed(Stage.READY) as feed:
+        first, other, second = [await _put_off(store) for _ in range(3)]
+        gone, held = await put(store), await put(store)
+        async with await claimed(store, gone) as claim:
+            await claim.settle(Done())
+        async with await claimed(store, held):
+            feed.recall([first, gone, held, second])
+            assert {await _done(feed), await _done(feed)} == {first, second}
+            fresh = await put(store)
+            assert await _done(feed) == fresh
+        assert await _done(feed) == held
+        assert set(await listed(store)) == {other}
+
+
+async def test_recall_by_one_feed_of_a_pool_goes_to_all_of_them(
+    opener: Opener, hints: HintChannel
+) -> None:
+    async with opener() as dispatcher, opener() as store:
+        messages = [await _put_off(store) for _ in range(100)]
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, asyncio.Event()))
+        async with background(dispatching), store.feed(Stage.READY, hints=hints) as feed:
+            feed.recall(messages[1:])
+            recalled = {await _done(feed) for _ in messages[1:]}
+            assert recalled == set(messages[1:])
+            assert set(await listed(store)) == {messages[0]}
+
+
 @pytest.mark.parametrize("back", [3600.0, 12 * 3600.0])
 async def test_clock_set_back_holds_no_mail_up(opener: Opener, back: float) -> None:
     clock = Clock()

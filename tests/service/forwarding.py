@@ -23,6 +23,7 @@ from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.server.waiting_mail import Recall, Recovered
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.session.session_settings import SessionSettings
@@ -44,12 +45,13 @@ class Office:
     address: str
     settings: SessionSettings = PATIENT
     most: int = 20
+    places: int = 20
     now: float = 1_000_000.0
     clock: Callable[[], float] | None = None
     """In place of ``now``."""
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
-    on_recovery: Callable[[], None] | None = None
+    on_recovery: Recovered | None = None
     filters: ClientFilters | None = None
     partly: bool = False
     no_retry: bool = False
@@ -68,6 +70,7 @@ class Office:
         return Rules(
             routes=self.routes or only(self.address, self.schedule),
             most=self.most,
+            places=self.places,
             schedule=self.schedule,
             open_session=partial(open_session, settings=self.settings),
             limits=self.store.limits,
@@ -141,9 +144,9 @@ class Office:
     def _clock(self) -> float:
         return self.now if self.clock is None else self.clock()
 
-    def _recovered(self) -> None:
+    def _recovered(self, recall: Recall) -> None:
         if self.on_recovery is not None:
-            self.on_recovery()
+            self.on_recovery(recall)
 
     def _report(self, event: Event) -> None:
         self.told.append(event)

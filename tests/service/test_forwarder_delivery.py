@@ -182,7 +182,7 @@ async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None
     """Otherwise a power cut could leave more than one message in doubt on a connection."""
     async with SmtpPeer() as peer, asyncio.timeout(60):
         office = Office(peer.address, most=1)
-        office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda: None)
+        office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda _recall: None)
         forwarding.recording, forwarding.recorded = asyncio.Event(), asyncio.Event()
         first = asyncio.create_task(office.send("first@there.test"))
         await forwarding.recording.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
 from tests.service.forwarder_process import HANG, forwarder, history, ids, put
 
 from emailrelay.ack import Ack
+from emailrelay.descriptor_limit import ENOUGH
 from emailrelay.envelope import Address, Envelope
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -41,6 +43,29 @@ async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
         assert await running.stop() == 0
         assert peer.lines("QUIT") == ["QUIT"]
     assert len(peer.messages) == 3
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_mail_goes_out_when_its_server_is_back_and_not_at_its_own_time(
+    store: Store, spool: Path, workers: str
+) -> None:
+    port, late = free_port(), ("--retry-first=3600", "--retry-longest=3600")
+    async with forwarder(spool, f"127.0.0.1:{port}", "--workers", workers, *late) as running:
+        for _ in range(3):
+            await put(store)
+        await running.until("smarthost_trouble")
+        async with SmtpPeer(port=port) as peer:
+            await peer.until(messages=3)
+            assert await running.stop() == 0
+
+
+@pytest.mark.linux
+async def test_process_may_open_as_many_files_as_it_is_permitted(spool: Path) -> None:
+    async with forwarder(spool, "127.0.0.1:1") as running:
+        await running.until("started")
+        soft, hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        assert soft >= min(hard, ENOUGH)
+        assert await running.stop() == 0
 
 
 @pytest.mark.parametrize("options", [(), ("--verbose",)])

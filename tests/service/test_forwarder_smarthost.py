@@ -16,6 +16,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay.store.memory.store import MemoryStore
+from emailrelay_forwarder.recalls import Recalls
 from emailrelay_forwarder.server import breaker, connection_limit, connection_queue, idle_sessions
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.session_settings import SessionSettings
@@ -33,7 +34,7 @@ async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.
     """Run a worker over the office's store; yields the event that stops it."""
     stop = asyncio.Event()
     async with office.store.feed(Stage.READY) as feed:
-        office.on_recovery = feed.wake
+        office.on_recovery = Recalls(feed, feed.wake).make_due
         worker = ForwarderWorker(
             feed=feed,
             forwarding=office.forwarding,
@@ -188,7 +189,7 @@ async def test_refusal_of_further_mail_pauses_the_server_until_it_answers_for_so
         office = Office(peer.address)
         assert isinstance(await office.send(), Defer)
         taken_at_recovery: list[int] = []
-        office.on_recovery = lambda: taken_at_recovery.append(len(peer.messages))
+        office.on_recovery = lambda _recall: taken_at_recovery.append(len(peer.messages))
         assert isinstance(await office.send(), Defer)
         assert peer.connections == 1
         office.forwarding.try_now()

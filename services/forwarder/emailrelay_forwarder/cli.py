@@ -12,6 +12,7 @@ from emailrelay import service
 from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
+from emailrelay.descriptor_limit import ENOUGH, raise_limit
 from emailrelay.errors import ConfigError
 from emailrelay.events.event import Report
 from emailrelay.events.filters import FilterUnstartable
@@ -34,6 +35,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
+from emailrelay_forwarder.recalls import Recalls
 from emailrelay_forwarder.recipient_answers import RecipientAnswers
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.bearers import Bearers
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
     live = LiveSettings(settings, argv, report=report, check=check_files)
+    raise_limit(ENOUGH)  # a connection takes one descriptor, a message in hand two
     return service.run(
         settings.service,
         partial(_once if settings.once else work, live, report),
@@ -90,6 +93,8 @@ def rules(
     return Rules(
         routes=settings.routes,
         most=settings.connections_per_route,
+        # In a single pass no other mail waits longer than its attempt.
+        places=settings.connections_per_route if settings.once else _tasks(settings) // 2,
         schedule=settings.schedule,
         open_session=partial(open_session, settings=session_settings),
         limits=limits,
@@ -142,13 +147,16 @@ async def work(
         report = hearing(report, duty)
         await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
+        recalls = Recalls(feed, wake)
+        ending.callback(recalls.close)
 
         bearers = Bearers(report)
         ending.push_async_callback(bearers.close)
 
         def make(settings: ForwarderSettings, bearer: Bearer) -> Forwarding:
             filters = _client_filters(settings, programs)
-            return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
+            found = rules(settings, report, store.limits, bearer, filters)
+            return Forwarding(found, recalls.make_due)
 
         in_force = [bearers.new(live.now)]
         worker = ForwarderWorker(
@@ -251,7 +259,7 @@ async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float)
 
     ``grace``: see ``SinglePass``.
     """
-    forwarding = Forwarding(rules, lambda: None)
+    forwarding = Forwarding(rules, lambda _recall: None)
     try:
         single_pass = SinglePass(
             store=store, forwarding=forwarding, report=rules.report, most=rules.most, grace=grace

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
+from emailrelay.descriptor_limit import raise_limit
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events.event import Report
 from emailrelay.events.store import StoreTrouble
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(ReceiverSettings, argv, check=_check)
     report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check_files, report=report))
-    _allow_many_connections()
+    raise_limit()  # a connection takes one descriptor, a message being received two
     try:
         _check_files(settings, report=report)
     except ConfigError as error:
@@ -62,12 +62,6 @@ def _check(settings: ReceiverSettings, scope: CheckScope) -> Iterable[SettingFin
     from emailrelay_receiver.check import check  # noqa: PLC0415 -- only --check-config needs it
 
     return check(settings, scope)
-
-
-def _allow_many_connections() -> None:
-    """Use all permitted descriptors: a connection takes one, a message being received two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(

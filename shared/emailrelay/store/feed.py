@@ -1,8 +1,10 @@
 """The feed of a store: the due messages of one stage, each given to one who waits (``base``)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Self
 
+from emailrelay.queue_id import QueueId
 from emailrelay.store.claim import Claim
 
 
@@ -23,6 +25,14 @@ class Feed(ABC):
     @abstractmethod
     def wake(self) -> None:
         """Make every deferred message due now (the operator's flush, a network that came back)."""
+
+    @abstractmethod
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """Make these messages due now, if they are deferred: their server is back.
+
+        A message that is claimed or gone is left out. If this is lost (this process dies, the store
+        cannot be asked), the messages are due at their own times.
+        """
 
     def all_heard(self) -> bool:
         """Repeat announcements that a busy feed missed; return whether all feeds know all now.

@@ -1,11 +1,12 @@
 """The messages due in several stores."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import Self
 
 from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.claim import Claim
@@ -58,6 +59,11 @@ class SeveralFeed(Feed):
         """See ``Feed.wake``."""
         for feed in self._feeds:
             feed.wake()
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """See ``Feed.recall``; each store knows its own messages."""
+        for feed in self._feeds:
+            feed.recall(messages)
 
     def all_heard(self) -> bool:
         """See ``Feed.all_heard``."""

@@ -55,7 +55,7 @@ async def test_mended_account_is_called_back(authority: Authority) -> None:
     async with SecurePeer(authority.context(), offers=("AUTH PLAIN",)) as peer:
         office = Office(peer.address, signing_in(authority, by_password()))
         called_back = asyncio.Event()
-        office.on_recovery = called_back.set
+        office.on_recovery = lambda _recall: called_back.set()
         assert isinstance(await office.send(), Defer)
         peer.passwords["alice"] = PASSWORD
         office.forwarding.try_now()

@@ -131,7 +131,7 @@ async def test_password_that_a_server_repeats_is_shown_nowhere(step: str, form: 
             accounts=the_one,
             dialogue=office.told.append,
         )
-        office.forwarding = Forwarding(office.rules(), lambda: None)
+        office.forwarding = Forwarding(office.rules(), lambda _recall: None)
         message = await office.put()
         settlement = await office.forward(message)
         history = await office.history(message)

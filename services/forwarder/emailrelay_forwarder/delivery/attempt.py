@@ -21,6 +21,7 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
 from emailrelay_forwarder.delivery.route_groups import Stops, accepted, elsewhere, for_group
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.delivery.throttling import heed, turn
+from emailrelay_forwarder.server.named_servers import NoPlace
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.route import NoRoute
@@ -84,7 +85,7 @@ class Attempts:
             for group in groups:
                 with suppress(NoRoute):  # a filter may still name its server
                     await self._open_routes.route(group).tried_now()
-        self._open_routes.turn_away_if_paused(groups)
+        self._open_routes.turn_away_if_paused(groups, claim.id)
         message, verdict = await filters.run(claim, self._report)
         progress.stop_run = verdict.stop_run
         refused = {each.address: each.reply for each in verdict.refused}
@@ -121,7 +122,7 @@ class Attempts:
             progress.peer = route.smarthosts[0].name
             if message.claim.history.wanted_now:
                 await route.tried_now()
-            route.turn_away_if_paused()
+            route.turn_away_if_paused(message.claim.id)
             await route.gate.permit()
         except NoRoute as error:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
@@ -138,8 +139,12 @@ class Attempts:
                 pass
             heed(part, smarthost, progress, self._rules, answered)
             if not elsewhere(progress):
+                if progress.trouble is None:
+                    route.forget(message.claim.id)
                 return
             first = first or progress.trouble
+            if isinstance(progress.trouble, NoPlace):
+                break
         progress.trouble = first
 
     def _together(self, claim: Claim) -> bool:
@@ -176,6 +181,8 @@ class Attempts:
             if session is not None and stale(trouble, progress, session, helped=helped):
                 return True
             _stopped_by(trouble, progress)
+            if progress.turn is None:
+                smarthost.pause.keep(message.claim.id)
         return False
 
 

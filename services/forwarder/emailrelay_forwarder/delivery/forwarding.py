@@ -1,7 +1,7 @@
 """One claimed message from its attempt to its settlement."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import random
 
@@ -23,6 +23,7 @@ from emailrelay.journal import Attempt
 from emailrelay.mail_fields import mail_fields
 from emailrelay.message_end import MessageEnd
 from emailrelay.process_state import ProcessState
+from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
     Defer,
@@ -42,6 +43,7 @@ from emailrelay_forwarder.delivery.recipient_check import RecipientCheck
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.pause import TurnedAway
+from emailrelay_forwarder.server.waiting_mail import Recall, Recovered
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
@@ -50,10 +52,12 @@ _STORE_PAUSE = 5.0
 class Forwarding:
     """The routes in use, and the attempts over them. ``recovered``: see ``ServerPause``."""
 
-    def __init__(self, rules: Rules, recovered: Callable[[], None]) -> None:
+    def __init__(self, rules: Rules, recovered: Recovered) -> None:
         self._rules = rules
         self._report = rules.report
-        self._recovered, self._recoveries = recovered, 0
+        self._recovered = recovered
+        self._in_hand: dict[QueueId, bool] = {}
+        """The messages in hand; True: one of them was to be made due meanwhile."""
         self._open_routes = OpenRoutes(
             rules.open_session,
             most=rules.most,
@@ -62,22 +66,27 @@ class Forwarding:
             report=rules.report,
             clock=rules.clock,
             recovered=self._call_back,
+            places=rules.places,
         )
         self._attempts = Attempts(rules, self._open_routes)
         loop = asyncio.get_running_loop()
         self.recipient_check = RecipientCheck(rules, self._open_routes, loop.time)
         """Answers questions about recipients over the same routes."""
 
-    def _call_back(self) -> None:
-        self._recoveries += 1
-        self._recovered()
+    def _call_back(self, recall: Recall) -> None:
+        called = frozenset(recall.messages)
+        for message in self._in_hand:
+            if recall.more or message in called:
+                self._in_hand[message] = True
+        others = [message for message in recall.messages if message not in self._in_hand]
+        self._recovered(Recall(others, recall.more))
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
         """Make one attempt and settle the claim; return the settlement.
 
         If cancelled, it records the replies so far, and leaves the rest to another attempt.
         """
-        recoveries = self._recoveries
+        self._in_hand[claim.id] = False
         try:
             try:
                 await self._attempts.make(claim, progress)
@@ -93,9 +102,10 @@ class Forwarding:
             settlement = await self._settle(claim, progress)
         finally:
             progress.settled.set()
-        if progress.trouble is not None and self._recoveries != recoveries:
-            # The call went out before the message was recorded as one that waits for it.
-            self._recovered()
+            called = self._in_hand.pop(claim.id)
+        if called and progress.trouble is not None:
+            # The server was back before the message was recorded as one that waits for it.
+            self._recovered(Recall([claim.id]))
         return settlement
 
     @property

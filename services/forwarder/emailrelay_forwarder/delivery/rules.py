@@ -20,6 +20,8 @@ class Rules:
     routes: Routes
     most: int
     """The most connections to one server."""
+    places: int = 20
+    """The messages that may wait at a time for servers that only envelopes name."""
     schedule: Schedule
     """The schedule of mail without a route; a route has its own."""
     open_session: Callable[[NextServer], Coroutine[None, None, Session]]

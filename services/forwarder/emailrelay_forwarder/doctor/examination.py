@@ -86,7 +86,8 @@ class Examination:
         await session.quit(_QUIT_TIMEOUT)
 
     async def _addresses(self) -> list[SocketAddress]:
-        found = await self._try("DNS", resolve(self.route, limit=self.settings.connect))
+        looking = resolve(self.route, limit=self.settings.connect, lookups=self.settings.lookups)
+        found = await self._try("DNS", looking)
         names = [str(address) for address in found]
         self._record.note("DNS", DoctorVerdict.OK, ", ".join(names), details={"addresses": names})
         return found

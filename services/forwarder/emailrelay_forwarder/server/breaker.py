@@ -36,11 +36,11 @@ class Breaker:
         return 0.0 if self.trouble is None else _pauses(self.trouble)[0]
 
     def try_again(self) -> None:
-        """Let mail through again. Only an answer for a message shows that the trouble is over."""
+        """Let mail through again. Only an accepted message shows that the trouble is over."""
         self.trouble = None
 
     def recovered(self) -> None:
-        """Forget all failures: the server has answered for a message."""
+        """Forget all failures: the server has accepted a message."""
         self.failures = 0
         self.trouble = None
 

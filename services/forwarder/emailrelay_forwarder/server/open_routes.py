@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from emailrelay import routes
 from emailrelay.events.event import Report
+from emailrelay.queue_id import QueueId
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.server.gate import RouteGate
+from emailrelay_forwarder.server.named_servers import NamedServers
 from emailrelay_forwarder.server.pause import TurnedAway
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.server.smarthost import Smarthost
+from emailrelay_forwarder.server.waiting_mail import Recovered
 from emailrelay_forwarder.session.policy import Policy
 from emailrelay_forwarder.session.route import NextServer, NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
@@ -34,12 +37,20 @@ class OpenRoute:
         found = [smarthost.pause.trouble for smarthost in self.smarthosts]
         return found[0] if all(found) else ""
 
-    def turn_away_if_paused(self) -> None:
-        """Raise TurnedAway if there would be no session with any of the servers now."""
-        for smarthost in self.smarthosts[:-1]:
-            if not smarthost.pause.active:
-                return
-        self.smarthosts[-1].pause.check()
+    def turn_away_if_paused(self, message: QueueId) -> None:
+        """Raise TurnedAway if there would be no session with any of the servers now.
+
+        The message is due again when the first of them is back.
+        """
+        if all(smarthost.pause.active for smarthost in self.smarthosts):
+            for smarthost in self.smarthosts:
+                smarthost.pause.keep(message)
+            self.smarthosts[-1].pause.check()
+
+    def forget(self, message: QueueId) -> None:
+        """Let a message wait for none of the servers: one has answered for it."""
+        for smarthost in self.smarthosts:
+            smarthost.pause.forget(message)
 
     async def tried_now(self) -> None:
         """Probe the servers in turn until one can be used. See ``ServerPause.tried_now``."""
@@ -49,7 +60,7 @@ class OpenRoute:
 
 
 class OpenRoutes:
-    """All routes in use. ``recovered``: see ``ServerPause``."""
+    """All routes in use. ``recovered``: see ``ServerPause``; ``places``: see ``NamedServers``."""
 
     def __init__(
         self,
@@ -60,7 +71,8 @@ class OpenRoutes:
         limits: Callable[[str], RouteLimits],
         report: Report,
         clock: Callable[[], float],
-        recovered: Callable[[], None],
+        recovered: Recovered,
+        places: int,
     ) -> None:
         self._open_session = open_session
         self._most = most
@@ -69,6 +81,7 @@ class OpenRoutes:
         self._report = report
         self._clock = clock
         self._recovered = recovered
+        self._named = NamedServers(places)
         self._open: dict[routes.Route, OpenRoute] = {}
 
     def route(self, group: routes.RouteGroup) -> OpenRoute:
@@ -89,15 +102,15 @@ class OpenRoutes:
             found = self._open[route] = self._new(route)
         return found
 
-    def turn_away_if_paused(self, groups: list[routes.RouteGroup]) -> None:
-        """Raise TurnedAway if none of the groups has a server that can be used now.
+    def turn_away_if_paused(self, groups: list[routes.RouteGroup], message: QueueId) -> None:
+        """Raise TurnedAway if none of a message's groups has a server that can be used now.
 
         A group without a route does not count: a filter may still name its server.
         """
         trouble: TurnedAway | None = None
         for group in groups:
             try:
-                self.route(group).turn_away_if_paused()
+                self.route(group).turn_away_if_paused(message)
             except TurnedAway as turned_away:
                 trouble = turned_away
             except NoRoute:
@@ -154,6 +167,7 @@ class OpenRoutes:
                     most=most,
                     report=self._report,
                     recovered=self._recovered,
+                    named=self._named if route.name == routes.ADDRESS else None,
                 )
                 for server in servers(route, self._policy)
             ),

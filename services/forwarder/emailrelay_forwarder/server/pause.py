@@ -10,9 +10,11 @@ from random import random
 from emailrelay.events.accounts import SignInRefused
 from emailrelay.events.event import Report
 from emailrelay.events.servers import SmarthostBack, SmarthostTrouble
+from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.server.breaker import Breaker
+from emailrelay_forwarder.server.waiting_mail import Recovered, WaitingMail
 from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
 
@@ -39,8 +41,8 @@ class TurnedAway(SessionError):
 class ServerPause:
     """The pauses of one server, and the report of its trouble.
 
-    ``recovered`` is called when mail that was turned away may come again. ``opened`` gets the
-    session of a successful probe.
+    ``recovered`` is called when mail that was turned away may come again, with that mail.
+    ``opened`` gets the session of a successful probe.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class ServerPause:
         open_session: Callable[[], Coroutine[None, None, Session]],
         *,
         report: Report,
-        recovered: Callable[[], None],
+        recovered: Recovered,
         opened: Callable[[Session], None],
     ) -> None:
         self._name = name
@@ -59,8 +61,7 @@ class ServerPause:
         self._recovered = recovered
         self._opened = opened
         self._breaker = Breaker()
-        self._slowed = 0
-        """Pauses in a row because the server wanted less mail."""
+        self._waiting = WaitingMail()
         self._turned_away_at: float | None = None
         """Time at which mail was last turned away; None: none waits for ``recovered``."""
         self._reported = ""
@@ -86,6 +87,15 @@ class ServerPause:
     def probing(self) -> bool:
         """True if a probe is under way or planned."""
         return self._probe is not None
+
+    def keep(self, message: QueueId) -> None:
+        """Make a message due when the server is back, if mail waits for that now."""
+        if self._turned_away_at is not None:
+            self._waiting.add(message)
+
+    def forget(self, message: QueueId) -> None:
+        """Undo ``keep``: another server has answered for the message."""
+        self._waiting.discard(message)
 
     def check(self) -> None:
         """Raise TurnedAway during a pause."""
@@ -115,22 +125,22 @@ class ServerPause:
         self._probe = self._loop.create_task(self._probing(pause, trouble.step))
 
     def slow_down(self, reply: Reply) -> None:
-        """Begin a pause that grows with each one in a row: even one connection is too much."""
-        # A refusal is an answer as well, and so has reset the count of the breaker.
-        self._breaker.failures = max(self._breaker.failures, self._slowed)
-        self._slowed += 1
+        """Begin a pause: even one connection is too much."""
         self.begin(SessionError(SessionStep.MAIL, reply))
 
     def took_mail(self) -> None:
-        """Note that the server has accepted a message."""
-        self._slowed = 0
-
-    def answered(self) -> None:
-        """Note that the server has answered for a message, whatever the answer."""
+        """Note that the server has accepted a message: its trouble is over."""
         self._breaker.recovered()
         if self._probe is not None:
             self.try_now()
-        elif self._turned_away_at is not None:
+
+    def answered(self) -> None:
+        """Note that the server has answered for a message, whatever the answer.
+
+        A refusal does not end a pause, nor make the next one short: a server that refuses by turns
+        the connection and the mail would be asked every second.
+        """
+        if self._probe is None and self._turned_away_at is not None:
             self._call_back()
 
     def try_now(self) -> None:
@@ -160,11 +170,11 @@ class ServerPause:
             await asyncio.wait([probe])
 
     def _call_back(self) -> None:
-        """Make the mail due that was turned away."""
+        """Make the mail due that waits for this server."""
         self._turned_away_at = None
         self._reported = ""
         self._report(SmarthostBack(peer=self._name))
-        self._recovered()
+        self._recovered(self._waiting.take())
 
     def _tell_of(self, trouble: SessionError) -> None:
         """Report a trouble, unless it is the one reported last.

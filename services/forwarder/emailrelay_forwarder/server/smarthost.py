@@ -3,7 +3,7 @@
 A server must not stop mail for others, and must not cause a storm of attempts:
 
 * A server that cannot be reached, or that rejects us, gets no mail for a growing pause. Its mail is
-  turned away without an attempt. A probe finds out when the server is back; then all mail is due.
+  turned away without an attempt. A probe finds out when the server is back; then its mail is due.
 * A server that refuses a further connection, or asks for less mail, gets fewer connections.
 * A server that keeps all its connections busy without finishing anything is skipped.
 """
@@ -17,9 +17,11 @@ from emailrelay.reply import Reply
 from emailrelay_forwarder.server.connection_limit import ConnectionLimit
 from emailrelay_forwarder.server.connection_queue import ConnectionQueue
 from emailrelay_forwarder.server.idle_sessions import IdleSessions
+from emailrelay_forwarder.server.named_servers import NamedServers
 from emailrelay_forwarder.server.openings import Openings
 from emailrelay_forwarder.server.pause import ServerPause, TurnedAway
 from emailrelay_forwarder.server.send_rate import SendRate
+from emailrelay_forwarder.server.waiting_mail import Recovered
 from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.session_error import NoSlot, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
@@ -27,7 +29,10 @@ from emailrelay_forwarder.session.transaction_size import MOST_RECIPIENTS, Trans
 
 
 class Smarthost:
-    """The sessions with one server. ``recovered``: see ``ServerPause``."""
+    """The sessions with one server. ``recovered``: see ``ServerPause``.
+
+    ``named``: what all servers share that only envelopes name; None: the settings name this one.
+    """
 
     def __init__(
         self,
@@ -36,17 +41,23 @@ class Smarthost:
         *,
         most: int,
         report: Report,
-        recovered: Callable[[], None],
+        recovered: Recovered,
+        named: NamedServers | None = None,
     ) -> None:
         self.name = str(route)
         """The server as configured and logged."""
         open_one = partial(open_session, route)
+        self._named = named
         self._loop = asyncio.get_running_loop()
         self.limit = ConnectionLimit(most)
         self._idle = IdleSessions()
         self._openings = Openings(open_one, self._unclaimed)
         self.pause = ServerPause(
-            self.name, open_one, report=report, recovered=recovered, opened=self._idle.keep
+            self.name,
+            open_one if named is None else partial(named.probe, open_one),
+            report=report,
+            recovered=recovered,
+            opened=self._idle.keep,
         )
         self._queue = ConnectionQueue(self.limit, check=self.pause.check, stalled=self._all_busy)
         self._live = 0
@@ -77,6 +88,13 @@ class Smarthost:
             SessionError: it cannot be reached, or rejects us; this is logged and begins a pause.
 
         """
+        if self._named is None or self.sessions:
+            return await self._taken(owner)
+        self.pause.check()
+        async with self._named.place(self.pause.turned_away):
+            return await self._taken(owner)
+
+    async def _taken(self, owner: str) -> Session:
         while True:
             await self._queue.enter()
             try:

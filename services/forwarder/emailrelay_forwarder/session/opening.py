@@ -92,7 +92,7 @@ async def open_session(route: NextServer, settings: SessionSettings) -> Session:
 
     """
     terms = terms_for(route, settings)
-    left = await resolve(route, limit=settings.connect)
+    left = await resolve(route, limit=settings.connect, lookups=settings.lookups)
     said: SessionError | None = None
     while True:
         try:

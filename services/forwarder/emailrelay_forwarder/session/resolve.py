@@ -32,8 +32,12 @@ class SocketAddress:
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
-async def resolve(route: NextServer, *, limit: float) -> list[SocketAddress]:
+async def resolve(
+    route: NextServer, *, limit: float, lookups: asyncio.Semaphore
+) -> list[SocketAddress]:
     """Return all addresses of a route in the resolver's order (RFC 6724), each once.
+
+    ``lookups`` bounds the threads that look up names; to wait for it counts towards ``limit``.
 
     Raises:
         SessionError: there are none, or none came within ``limit`` seconds.
@@ -47,7 +51,7 @@ async def resolve(route: NextServer, *, limit: float) -> list[SocketAddress]:
         pass  # a name, not an address: ask the resolver
     try:
         async with asyncio.timeout(limit):
-            found = await _in_thread(route)
+            found = await _in_thread(route, lookups)
     except TimeoutError as error:
         raise unreachable(f"no address of {route.host} found within {limit:g} s") from error
     except (OSError, UnicodeError) as error:
@@ -82,7 +86,7 @@ def _lookup(route: NextServer, flags: int) -> list[SocketAddress]:
     return list(dict.fromkeys(SocketAddress(family, address) for family, _, _, _, address in found))
 
 
-async def _in_thread(route: NextServer) -> list[SocketAddress]:
+async def _in_thread(route: NextServer, lookups: asyncio.Semaphore) -> list[SocketAddress]:
     """Look up in a separate daemon thread.
 
     The loop's thread pool serves the store. A resolver that hangs for half a minute must neither
@@ -92,6 +96,7 @@ async def _in_thread(route: NextServer) -> list[SocketAddress]:
     answer: asyncio.Future[list[SocketAddress]] = loop.create_future()
 
     def tell(found: list[SocketAddress], error: BaseException | None) -> None:
+        lookups.release()
         if answer.done():
             return
         if error is None:
@@ -109,5 +114,10 @@ async def _in_thread(route: NextServer) -> list[SocketAddress]:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(tell, found, failure)
 
-    threading.Thread(target=look_up, daemon=True, name=f"resolve {route.host}").start()
+    await lookups.acquire()
+    try:
+        threading.Thread(target=look_up, daemon=True, name=f"resolve {route.host}").start()
+    except RuntimeError:  # no further thread can be started
+        lookups.release()
+        raise
     return await answer

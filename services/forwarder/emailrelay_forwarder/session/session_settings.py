@@ -1,5 +1,6 @@
 """The settings of all sessions with servers."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from emailrelay.events.event import Report, report_nothing
@@ -7,6 +8,9 @@ from emailrelay_forwarder.session.account import Accounts, no_account
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.happy_eyeballs import Silent
 from emailrelay_forwarder.session.policy import Policy
+
+MOST_LOOKUPS = 100
+"""Look-ups at a time. Each thread may hang for half a minute, longer than a message waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class SessionSettings:
     """Extensions not to use even if a server offers them, in lower case."""
     silent: Silent = field(default_factory=Silent)
     """The addresses that recently did not answer, as long as these settings are in force."""
+    lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_LOOKUPS))
+    """The look-ups of names that may still begin; each takes a thread."""
     report: Report = report_nothing
     """Takes the end of each TLS handshake."""
     dialogue: Report | None = None

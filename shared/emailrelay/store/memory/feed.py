@@ -1,7 +1,8 @@
 """The feed of a memory store, which looks at the mail itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.claim import Claim
@@ -20,6 +21,10 @@ class MemoryFeed(Feed):
     def wake(self) -> None:
         """See ``Feed.wake``."""
         self._mail.wake(self._stage)
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """See ``Feed.recall``."""
+        self._mail.wake(self._stage, messages)
 
     async def claim(self) -> Claim:
         """See ``Feed.claim``."""

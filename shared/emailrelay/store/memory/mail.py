@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from emailrelay import journal
@@ -78,10 +78,11 @@ class MemoryMail:
             async with asyncio.timeout(timeout):
                 await changed.wait()
 
-    def wake(self, stage: Stage) -> None:
-        """Make all free messages of a stage due."""
-        for kept in self.kept.values():
-            if kept.stage is stage and not kept.claimed:
+    def wake(self, stage: Stage, messages: Collection[QueueId] | None = None) -> None:
+        """Make free messages of a stage due: these, or (None) all."""
+        for message in list(self.kept) if messages is None else messages:
+            kept = self.kept.get(message)
+            if kept is not None and kept.stage is stage and not kept.claimed:
                 kept.woken = True
         self.ring()
 

@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from typing import Self
+from collections.abc import Collection
+from typing import LiteralString, Self
+from uuid import UUID
 
 from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.feed import Feed
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.marks import clock_mark
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
+from emailrelay.store.postgres.message.row import uuid_of
 
 BUSY, IDLE = 0.05, 2.0
 """Seconds between two questions: while messages come, and when none has come for a while."""
@@ -22,14 +26,20 @@ _CLOCK = 60.0
 """Seconds between looks for a clock that was set back."""
 _WOKEN_AT_ONCE = 5000
 
-_WAKE = f"""
+
+def _made_due(these: LiteralString) -> LiteralString:
+    return f"""
 with later as materialized (
     select id from emailrelay.message m where m.stage = %(stage)s and m.run_at > {NOW}
-    and (m.lease_until is null or m.lease_until <= statement_timestamp())
+    and (m.lease_until is null or m.lease_until <= statement_timestamp()){these}
     limit %(most)s for update skip locked
 )
 update emailrelay.message m set run_at = {NOW} from later where m.id = later.id
 """
+
+
+_WAKE = _made_due("")
+_RECALL = _made_due(" and m.id = any(%(ids)s)")
 
 
 class PostgresFeed(Feed):
@@ -43,6 +53,9 @@ class PostgresFeed(Feed):
         self._soon = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
+        self._recalling: asyncio.Task[None] | None = None
+        self._recalled: list[QueueId] = []
+        """Messages to be made due."""
         self._over = False
         self._failed: Exception | None = None
         """What has ended the asking: an error of this program."""
@@ -63,9 +76,11 @@ class PostgresFeed(Feed):
         self._services.database.listeners[self._stage].discard(self._soon.set)
         self._over = True
         self._soon.set()
-        if self._waking is not None:
-            self._waking.cancel()
-        tasks = [task for task in (self._asking, self._waking) if task is not None]
+        for waking in (self._waking, self._recalling):
+            if waking is not None:
+                waking.cancel()
+        ended = (self._asking, self._waking, self._recalling)
+        tasks = [task for task in ended if task is not None]
         await asyncio.wait(tasks)  # a claim under way must not be left with its lease
         await asyncio.gather(*(claim.release() for claim in self._spare))
 
@@ -74,24 +89,42 @@ class PostgresFeed(Feed):
         if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wake())
 
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """See ``Feed.recall``."""
+        self._recalled += messages
+        if self._recalling is None or self._recalling.done():
+            self._recalling = asyncio.create_task(self._recall())
+
     async def _wake(self) -> None:
+        while await self._make_due(_WAKE, []) == _WOKEN_AT_ONCE:
+            pass
+
+    async def _recall(self) -> None:
+        while self._recalled:
+            part, self._recalled = (
+                self._recalled[:_WOKEN_AT_ONCE],
+                self._recalled[_WOKEN_AT_ONCE:],
+            )
+            found = (uuid_of(message) for message in part)
+            await self._make_due(_RECALL, [uuid for uuid in found if uuid is not None])
+
+    async def _make_due(self, statement: LiteralString, ids: list[UUID]) -> int:
+        """Make messages due; return their number."""
         database = self._services.database
+        parameters = {
+            "now": database.clock.parameter,
+            "stage": self._stage.value,
+            "most": _WOKEN_AT_ONCE,
+            "ids": ids,
+        }
         try:
-            while True:
-                async with database.connections.lend("make messages due") as connection:
-                    cursor = await connection.execute(
-                        _WAKE,
-                        {
-                            "now": database.clock.parameter,
-                            "stage": self._stage.value,
-                            "most": _WOKEN_AT_ONCE,
-                        },
-                    )
-                database.ring(self._stage)
-                if cursor.rowcount < _WOKEN_AT_ONCE:
-                    return
+            async with database.connections.lend("make messages due") as connection:
+                cursor = await connection.execute(statement, parameters)
         except StoreError as error:
             database.trouble("make messages due", error)
+            return 0
+        database.ring(self._stage)
+        return cursor.rowcount
 
     async def claim(self) -> PostgresClaim:
         """See ``Feed.claim``."""

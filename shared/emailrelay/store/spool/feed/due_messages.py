@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from emailrelay.queue_id import QueueId
 from emailrelay.running_loop import running_loop
@@ -129,6 +129,11 @@ class DueMessages:
         """Make all messages due."""
         self._index.wake()
         self._woken = not self.scanned.is_set()
+        self._serve()
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """Make these messages due."""
+        self._index.recall(messages)
         self._serve()
 
     async def scan(self, stretches: Iterator[list[Scheduled]]) -> None:

@@ -1,6 +1,8 @@
 """Claims the messages of one stage by hints, from this process's index or from a dispatcher."""
 
 import asyncio
+from collections import deque
+from collections.abc import Collection
 from typing import Self
 
 from emailrelay.queue_id import QueueId
@@ -27,6 +29,9 @@ class SharedHints:
     def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
         """Read the hints of the pool's dispatcher."""
         self._spool, self._stage, self._hints = spool, stage, hints
+        self._recalled: deque[QueueId] = deque()
+        """Messages that the pool should try, and that the channel had no room for yet."""
+        self._recalling: asyncio.Task[None] | None = None
         hints.no_room = self._announce
 
     def _announce(self, message: QueueId) -> None:
@@ -38,7 +43,10 @@ class SharedHints:
         """Do nothing: the dispatcher watches."""
 
     async def close(self) -> None:
-        """Do nothing."""
+        """Leave the messages of ``recall`` that are not sent yet to their own times."""
+        if self._recalling is not None:
+            self._recalling.cancel()
+            await asyncio.wait((self._recalling,))
 
     async def next(self) -> Scheduled:
         """Wait for the next hint."""
@@ -51,6 +59,17 @@ class SharedHints:
 
     def wake(self) -> None:
         """Do nothing: the same signal wakes the dispatcher."""
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """Send these messages to the workers of the pool, as fast as they take them."""
+        self._recalled.extend(messages)
+        if self._recalling is None or self._recalling.done():
+            self._recalling = asyncio.create_task(self._recall())
+
+    async def _recall(self) -> None:
+        while self._recalled:
+            part = [self._recalled.popleft() for _ in range(min(TOGETHER, len(self._recalled)))]
+            await self._hints.send([Hint(message, forced=True) for message in part])
 
 
 class SpoolFeed(Feed):
@@ -87,6 +106,10 @@ class SpoolFeed(Feed):
     def wake(self) -> None:
         """See ``Feed.wake``."""
         self._hints.wake()
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """See ``Feed.recall``."""
+        self._hints.recall(messages)
 
     def take_no_more(self) -> None:
         """See ``Feed.take_no_more``."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 
 from emailrelay.events.store import WatchTrouble
 from emailrelay.queue_id import QueueId
@@ -121,6 +122,10 @@ class WatchedHints:
             if not missed:
                 break
         self._due.wake()
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """Make these messages due."""
+        self._due.recall(messages)
 
     def _seen(self, name: str) -> None:
         entry = names.parse(name)

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -118,6 +118,10 @@ class Index:
         """Make everything due, each message once: a try for each entry would be a storm."""
         self._woken = deque(dict.fromkeys([*self._woken, *(e.message for e in self._heap)]))
         self._heap = []
+
+    def recall(self, messages: Collection[QueueId]) -> None:
+        """Make these due. Their entries stay, and a scan corrects them: to find them takes long."""
+        self._woken = deque(dict.fromkeys([*self._woken, *messages]))
 
     def __len__(self) -> int:
         """Return the number of entries."""
