@@ -47,6 +47,7 @@ class Checkpoints:
                 self.sync()
             for each in free:
                 segment.remove(self._log.directory, each.number)
+                each.give_back()  # its file is for the next segment, of any process
         return len(free) < len(closed)
 
     def sync(self) -> None:
