@@ -10,8 +10,15 @@ from tests.contract.mail import claimed, content_of, put, stages
 from tests.contract.played_cut import BODY, cut, everything
 
 from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.disk.file_system import FileSystem
+from emailrelay.store.spool.durable import segment
+from emailrelay.store.spool.durable.checkpoint import Checkpoints
+from emailrelay.store.spool.durable.log import Log
+from emailrelay.store.spool.durable.records import Gone
 
 
 @pytest.fixture(name="lose")
@@ -119,3 +126,40 @@ async def test_loss_before_a_replay_does_not_keep_a_service_from_starting(
     async with after() as store, await claimed(store, message) as claim:
         assert await content_of(claim) == BODY
     assert not told
+
+
+@pytest.mark.parametrize("has_spare", [True, False])
+async def test_failure_of_a_checkpoint_that_cannot_be_marked_is_not_forgotten(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, *, has_spare: bool
+) -> None:
+    def broken(_whole: FileSystem) -> None:
+        raise OSError(errno.EIO, "lost writes")
+
+    def refused(_at: Location) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("emailrelay.store.spool.durable.log._OLD", 0.0)
+    async with logged_spool() as store:
+        await put(store, BODY)
+        log = Log(Directory(str(logged_spool.directory / ".wal")))
+        log.close_old()
+        segment.remove_spare(log.directory)
+        if has_spare:
+            segment.reserve(log.directory)
+        points = Checkpoints(str(logged_spool.directory), log)
+        with monkeypatch.context() as disk:
+            disk.setattr(files, "create", refused)
+            with monkeypatch.context() as failing:
+                failing.setattr(FileSystem, "sync", broken)
+                with pytest.raises(OSError, match="lost writes"):
+                    points.make()
+            assert ("sick" in _log(logged_spool)) is has_spare
+            assert points.make()
+            assert 1 in segment.numbers(log.directory)
+            with pytest.raises(OSError, match="restart"):
+                log.write((Gone(QueueId("1.1.1")),))
+        assert log.has_failed()
+        assert "sick" in _log(logged_spool)
+        points.close()
+        log.close()
+    assert 1 in segment.numbers(Directory(str(logged_spool.directory / ".wal")))
