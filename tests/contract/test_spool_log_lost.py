@@ -10,6 +10,7 @@ from tests.contract.mail import claimed, content_of, put, stages
 from tests.contract.played_cut import BODY, cut, everything
 
 from emailrelay.errors import StoreError
+from emailrelay.events.store import StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
@@ -163,3 +164,45 @@ async def test_failure_of_a_checkpoint_that_cannot_be_marked_is_not_forgotten(
         points.close()
         log.close()
     assert 1 in segment.numbers(Directory(str(logged_spool.directory / ".wal")))
+
+
+@pytest.mark.parametrize("bad", ["content", "envelope"])
+async def test_file_that_the_disk_cannot_read_is_put_anew_from_the_log(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store, BODY)
+        after = cut(logged_spool, everything)
+    at = after.directory / f"emailrelay.{message}.{bad}"
+    inode, read = at.stat().st_ino, os.pread
+
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == inode:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with at.open("rb"):  # so that no new file gets this inode
+        async with after() as store, await claimed(store, message) as claim:
+            assert await content_of(claim) == BODY
+
+
+async def test_messages_that_cannot_be_restored_are_named_and_the_others_are_restored(
+    logged_spool: LoggedSpoolOpener,
+) -> None:
+    async with logged_spool() as store:
+        messages = [await put(store, BODY) for _ in range(3)]
+        after = cut(logged_spool)
+    ways = [after.directory / f"emailrelay.{message}.content" for message in messages]
+    for way in ways[:2]:
+        way.mkdir()
+    with pytest.raises(StoreError, match="directory"):
+        async with after():
+            pass
+    told = [event.doing for event in after.reports if isinstance(event, StoreTrouble)]
+    assert told == [f"restore {message} from the log" for message in messages[:2]]
+    assert ways[2].read_bytes() == BODY
+    for way in ways[:2]:
+        way.rmdir()
+    async with after() as store:
+        assert await stages(store) == dict.fromkeys(messages, Stage.READY)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 from emailrelay.errors import RelayError
+from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import segment
@@ -217,9 +218,21 @@ def _restore(spool: Spool, checkpoints: Checkpoints) -> None:
                 checkpoints.sync_before_replay()
             except OSError as error:
                 spool.trouble("sync what was accepted before the log is replayed", error)
-        for message, state in replay.last_states(segments).items():
-            replay.apply(spool, message, state)
+        last = replay.last_states(segments).items()
+        failed = [_applied(spool, message, state) for message, state in last]
+        for first in filter(None, failed):
+            raise first
         _remove(spool, checkpoints, segments)
+
+
+def _applied(spool: Spool, message: QueueId, state: replay.LastState) -> OSError | None:
+    """Restore one message; report and return the error, so that each bad one is named at once."""
+    try:
+        replay.apply(spool, message, state)
+    except OSError as error:
+        spool.trouble(f"restore {message} from the log", error)
+        return error
+    return None
 
 
 def _end(spool: Spool, checkpoints: Checkpoints) -> None:

@@ -118,7 +118,7 @@ def _put_content(spool: Spool, message: QueueId, octets: bytes | None) -> bool:
     if octets is None:
         return False
     at = spool.content(message)
-    if regular_files.measured(at) != (len(octets), zlib.crc32(octets)):
+    if _measured(at) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, at)
         return True
     _write_anew(spool, at)
@@ -148,7 +148,7 @@ def _judge(spool: Spool, message: QueueId, final: bytes, *, in_log: bool) -> _Le
     before = _history(final).stage is Stage.UNFILTERED
     try:
         result = adoption.whole_result(spool, message, final)
-    except PermissionError as error:  # filterd runs as another user
+    except OSError as error:  # filterd runs as another user, or the disk cannot read it
         if not in_log and not before:
             spool.trouble(f"finish the adoption of {message}, whose content has no name", error)
             return _Left.PENDING
@@ -246,7 +246,23 @@ def _content_of(history: History, contents: Sequence[Content]) -> bytes | None:
 
 
 def _read(path: Location) -> bytes:
-    return regular_files.read(path) or b""
+    """Read an envelope; one that the disk cannot read is nothing, so that the log's replaces it."""
+    try:
+        return regular_files.read(path) or b""
+    except PermissionError:
+        raise
+    except OSError:
+        return b""
+
+
+def _measured(at: Location) -> tuple[int, int] | None:
+    """Measure a content; None: it is none, or the disk cannot read it."""
+    try:
+        return regular_files.measured(at)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
 
 
 def _write_anew(spool: Spool, at: Location) -> None:
@@ -271,4 +287,8 @@ def _put(spool: Spool, octets: bytes, path: Location, like: os.stat_result | Non
             os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
     finally:
         os.close(descriptor)
-    files.rename(made, path)
+    try:
+        files.rename(made, path)
+    except OSError:
+        files.remove(made)
+        raise
