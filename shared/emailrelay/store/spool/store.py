@@ -29,7 +29,7 @@ from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
-from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message import moves, rewriting, taken_over
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
@@ -169,13 +169,17 @@ class SpoolStore(Store):
         once: bool = False,  # noqa: ARG002 - a spool forgets messages that leave
     ) -> None:
         """See ``Store.adopt``."""
-        if any(files.is_there(self._spool.envelope(message, stage)) for stage in Stage):
-            return
-        async with self.draft(envelope, message) as draft:
-            async for chunk in content:
-                if not draft.write(chunk):
-                    await draft.drain()
-            await draft.take_over(entries)
+        spool = self._spool
+        there = any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
+        if not there:
+            async with self.draft(envelope, message) as draft:
+                async for chunk in content:
+                    if not draft.write(chunk):
+                        await draft.drain()
+                await draft.take_over(entries)
+        if not there or files.is_there(spool.envelope(message, Stage.HELD)):
+            with as_store_error(f"take over {message}"):
+                await taken_over.record(spool, message, synced=not there)
 
     def free(self) -> int | None:
         """See ``Store.free``."""
@@ -290,6 +294,8 @@ class SpoolStore(Store):
                     with locked:
                         rewriting.prepare(locked)
                         moves.grant(locked, wish)
+                        if wish is AdministratorWish.ARRIVE:
+                            await taken_over.arrived(locked)
             return True
         return False
 

@@ -44,17 +44,33 @@ class Checkpoints:
             # In their order: a commit must not outlive its settlement.
             free = [] if self._log.has_failed() else list(takewhile(Segment.take, closed))
             if free:
-                self._sync()
+                self.sync()
             for each in free:
                 segment.remove(self._log.directory, each.number)
+                each.give_back()  # its file is for the next segment, of any process
         return len(free) < len(closed)
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Sync the file system, by the descriptor that has been open from the beginning.
+
+        Raises:
+            OSError: the disk has failed; all processes stop taking mail.
+
+        """
         try:
             self._whole.sync()
         except OSError:
             self._log.mark_failed()
             raise
+
+    def sync_before_replay(self) -> None:
+        """Write all files back, so that ``sync`` tells only of those that a replay writes.
+
+        Raises:
+            OSError: some were lost; the replay writes them anew.
+
+        """
+        self._whole.sync()
 
     def open_again(self, root: str) -> None:
         """Use the file system that the spool is on now."""

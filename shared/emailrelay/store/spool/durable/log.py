@@ -18,6 +18,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 from emailrelay.store.spool.durable import records, segment
+from emailrelay.store.spool.durable.failure_mark import FailureMark
 from emailrelay.store.spool.durable.jobs import NotRecorded
 from emailrelay.store.spool.durable.records import BLOCK, Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
@@ -32,7 +33,7 @@ _OLD = 10.0
 """Seconds after its first batch until a segment is closed, so that it can be removed."""
 _FAILURE = "the spool's disk has failed; its log is kept for a restart"
 _EARLIER = "an earlier sync of the log has failed"
-_TAIL, _FAILED = "tail", "sick"
+_TAIL = "tail"
 
 
 class LogGone(NotRecorded):
@@ -74,8 +75,8 @@ class Log:
         """Segments with a failed sync."""
         self._seen: tuple[int, int, int, Segment] | None = None
         """The directory's state, and the segment found there, at the last complete check."""
-        self._found_failed = False
-        self._begun = False
+        self._mark = FailureMark(directory)
+        self._found_failed = self._begun = False
         self.behind = 0
         """Segments that this process has closed since its last checkpoint."""
 
@@ -254,6 +255,7 @@ class Log:
         with self._one:
             self.close()
             self._broken.clear()
+            self._mark.forget()
 
     @contextmanager
     def durable(self, batch: Sequence[Record]) -> Generator[None]:
@@ -376,18 +378,18 @@ class Log:
 
     def has_failed(self) -> bool:
         """Tell if a checkpoint has failed: files may be lost that only the log has whole."""
-        return files.is_there(self.directory / _FAILED)
+        return self._mark.is_set()
 
     def mark_failed(self) -> None:
-        """Have all processes refuse mail; the next first opener restores the files from the log."""
-        with contextlib.suppress(FileExistsError):
-            os.close(files.create(self.directory / _FAILED))
+        """Have all processes refuse mail, until a first opener restores the files from the log."""
+        self._found_failed = True
+        self._mark.set()
 
     def end(self) -> None:
         """Remove the log, after its segments; no other process has the spool open."""
         self.close()
-        for name in (_TAIL, _FAILED):
-            files.remove(self.directory / name)
+        files.remove(self.directory / _TAIL)
+        self._mark.remove()
         segment.remove_spare(self.directory)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ messages' own files show the batch. Removal needs the exclusive lock.
 """
 
 import contextlib
+import errno
 import math
 import os
 import secrets
@@ -45,10 +46,15 @@ class Segment:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def share(self) -> None:
-        """Keep it open and from being removed until ``unshare``; any number of times at once."""
+        """Keep it open and from being removed until ``unshare``; any number of times at once.
+
+        Raises:
+            BlockingIOError: a checkpoint of another process, or another program, has its lock.
+
+        """
         with self._guard:
-            if not self._batches:
-                locks.share_lock(self.descriptor)
+            if not self._batches and not locks.share_lock(self.descriptor):
+                raise BlockingIOError(errno.EAGAIN, "another process has the lock", str(self.path))
             self._batches += 1
 
     def unshare(self) -> None:
@@ -63,7 +69,16 @@ class Segment:
 
     def take(self) -> bool:
         """Lock it exclusively; False if a batch is not shown yet, or the file was removed."""
-        return locks.try_lock(self.descriptor) and self.is_linked()
+        if not locks.try_lock(self.descriptor):
+            return False
+        if self.is_linked():
+            return True
+        self.give_back()  # the file may be another segment by now
+        return False
+
+    def give_back(self) -> None:
+        """End the lock of ``take``."""
+        locks.unlock(self.descriptor)
 
     def is_linked(self) -> bool:
         """Tell if the file still has its name, by which the next first opener reads it."""
@@ -147,7 +162,7 @@ def create(directory: Directory, number: int) -> Segment:
     new, path = directory / _NEW, _path(directory, number)
     with contextlib.suppress(FileNotFoundError):
         files.rename(directory / _SPARE, new)
-    descriptor = files.open_to_write(new)
+    descriptor = _open_unlocked(new)
     try:
         if descriptor is None:
             descriptor = _lay_out(new)
@@ -164,6 +179,18 @@ def create(directory: Directory, number: int) -> Segment:
             os.close(descriptor)
         raise
     return segment
+
+
+def _open_unlocked(path: Location) -> int | None:
+    """Open a removed segment's file; one that its remover still has locked is given up."""
+    descriptor = files.open_to_write(path)
+    if descriptor is None:
+        return None
+    if locks.is_locked(descriptor):
+        os.close(descriptor)
+        files.remove(path)
+        return None
+    return descriptor
 
 
 def _lay_out(path: Location) -> int:
@@ -240,6 +267,16 @@ def remove(directory: Directory, number: int) -> None:
     # Each by itself: an earlier segment must not restore a message that a later one records as
     # gone.
     files.sync_directory(directory)
+
+
+def use_spare(directory: Directory, to: Location) -> None:
+    """Give the file that is kept for the next segment another name.
+
+    Raises:
+        FileNotFoundError: there is none.
+
+    """
+    files.rename(directory / _SPARE, to)
 
 
 def remove_spare(directory: Directory) -> None:

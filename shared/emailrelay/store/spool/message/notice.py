@@ -22,7 +22,7 @@ from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import file_octets, files, names, regular_files
+from emailrelay.store.spool.disk import file_octets, files, locks, names, regular_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
@@ -133,7 +133,13 @@ class Notice:
             stage = _stage(drafted)
             if files.exists(content):
                 files.rename(content, self.spool.content(message))
-            files.rename(drafted, self.spool.envelope(message, stage))
+            with locks.held(drafted):
+                files.rename(drafted, self.spool.envelope(message, stage))
+                if self.spool.log.in_use():
+                    # Before a process can claim it and settle it in the log: after a power cut it
+                    # would be here again, and be sent again.
+                    files.sync_directory(self.spool.root)
+                    files.sync_directory(directory)
             self.spool.announcer.announce(stage, message)
         self.discard()
         return message

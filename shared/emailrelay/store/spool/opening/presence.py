@@ -13,9 +13,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 
 from emailrelay.errors import RelayError
+from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import segment
@@ -60,10 +61,11 @@ class Presence:
         """
         spool = self._spool
         self._directory = files.reopened(spool.directories.log)
-        self._take_part(self._directory)
+        # Opened first: the kernel tells each open file once of what was lost.
+        self._checkpoints = Checkpoints(spool.root.path, spool.log)
+        self._take_part(self._directory, self._checkpoints)
         self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
-        self._checkpoints = Checkpoints(spool.root.path, spool.log)
         spool.syncer.checkpoint = self._checkpoint
         spool.syncer.begin_again = self.enter_again
 
@@ -113,7 +115,7 @@ class Presence:
         finally:
             os.close(directory)
 
-    def _take_part(self, directory: int) -> None:
+    def _take_part(self, directory: int, checkpoints: Checkpoints) -> None:
         """Share the lock of the log's open directory; replay the log if no other process shares it.
 
         Raises:
@@ -132,7 +134,7 @@ class Presence:
                 # it cannot become exclusive.
                 if locks.share_lock(directory):
                     if locks.try_lock(directory):
-                        _restore(self._spool)
+                        _restore(self._spool, checkpoints)
                     if locks.share_lock(directory):
                         return
                 next(tries)
@@ -186,10 +188,10 @@ class Presence:
             # A process with a replaced directory would always take itself for the last one.
             spool.directories.log.renew_all()
             named = locks.is_named(self._directory, spool.root / names.LOG)
-            if named and spool.log.in_use():
+            if named and spool.log.in_use() and self._checkpoints is not None:
                 locks.unlock(self._directory)
                 if locks.try_lock(self._directory):
-                    _end(spool)
+                    _end(spool, self._checkpoints)
         except (OSError, RelayError) as error:  # the next first opener does it
             spool.trouble("end the log", error)
         finally:
@@ -206,26 +208,43 @@ class Presence:
             os.close(self._directory)
 
 
-def _restore(spool: Spool) -> None:
+def _restore(spool: Spool, checkpoints: Checkpoints) -> None:
     """Replay a log that was left, and remove it; no other process has the spool open."""
     with ExitStack() as opened:
         segments = segment.open_all(spool.log.directory, opened)
-        for message, state in replay.last_states(segments).items():
-            replay.apply(spool, message, state)
-        _remove(spool, segments)
+        if segments:
+            segment.remove_spare(spool.log.directory)  # its room may be needed
+            try:
+                checkpoints.sync_before_replay()
+            except OSError as error:
+                spool.trouble("sync what was accepted before the log is replayed", error)
+        last = replay.last_states(segments).items()
+        failed = [_applied(spool, message, state) for message, state in last]
+        for first in filter(None, failed):
+            raise first
+        _remove(spool, checkpoints, segments)
 
 
-def _end(spool: Spool) -> None:
+def _applied(spool: Spool, message: QueueId, state: replay.LastState) -> OSError | None:
+    """Restore one message; report and return the error, so that each bad one is named at once."""
+    try:
+        replay.apply(spool, message, state)
+    except OSError as error:
+        spool.trouble(f"restore {message} from the log", error)
+        return error
+    return None
+
+
+def _end(spool: Spool, checkpoints: Checkpoints) -> None:
     if spool.log.has_failed():
         return  # only a replay can mend that
     with ExitStack() as opened:
-        _remove(spool, segment.open_all(spool.log.directory, opened))
+        _remove(spool, checkpoints, segment.open_all(spool.log.directory, opened))
 
 
-def _remove(spool: Spool, segments: Sequence[Segment]) -> None:
+def _remove(spool: Spool, checkpoints: Checkpoints, segments: Sequence[Segment]) -> None:
     if segments:
-        with closing(FileSystem(spool.root.path)) as whole:
-            whole.sync()
+        checkpoints.sync()
     for number in segment.numbers(spool.log.directory):
         with suppress(FileNotFoundError):
             segment.remove(spool.log.directory, number)

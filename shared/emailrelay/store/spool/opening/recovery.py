@@ -231,6 +231,10 @@ class Recovery:
             if spool.has_envelope(message):
                 return  # it belongs to another message
             files.rename(path, spool.envelope(message, Stage.READY))
+            if spool.log.in_use():
+                # Before it is claimed: after a power cut, a settlement in the log does not find the
+                # old name.
+                files.sync_directory(spool.root)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.announcer.announce(Stage.READY, message)
 

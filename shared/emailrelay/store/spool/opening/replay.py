@@ -1,10 +1,14 @@
 """Restores the messages' files from the log that a crash has left.
 
-Only the first opener of a spool does this, before anything is claimed. It can be repeated: files
-that show the same as the log, or something later, are left as they are.
+Only the first opener of a spool does this, before anything is claimed. It can be repeated: a file
+that shows the same as the log, or something later, is only written anew with the same octets. They
+may be in the page cache alone: after a failed write-back ext4 keeps them there as if they were on
+the disk, and no read or later sync tells the difference.
 """
 
+import contextlib
 import os
+import stat as modes
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -86,23 +90,39 @@ def _restore(spool: Spool, message: QueueId, stage: Stage, state: LastState) -> 
     final = state.envelope if found is None else _read(spool.envelope(message, found))
     history = _history(final)
     octets = _content_of(history, state.contents)
+    if found is not None:
+        _write_anew(spool, spool.envelope(message, found))
     left = _judge(spool, message, final, in_log=octets is not None)
     if left in (_Left.NOTED, _Left.PENDING):
         if found is None:
             _put(spool, state.envelope, spool.envelope(message, stage))
         if left is _Left.NOTED:
             adoption.finish(spool, message)
+            _put_content(spool, message, octets)
         return changed or found is None or left is _Left.NOTED
     if left is _Left.VOID:
         adoption.discard(spool, message)
     if octets is None:  # only files have it: it is large, or its record is gone
         return changed
-    if regular_files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
-        _put(spool, octets, spool.content(message))
-        changed = True
+    changed = _put_content(spool, message, octets) or changed
     if found is None:
         _put(spool, state.envelope, spool.envelope(message, stage))
     return changed or found is None
+
+
+def _put_content(spool: Spool, message: QueueId, octets: bytes | None) -> bool:
+    """Write a content that the log has, in any case; True if the file had other octets.
+
+    Only files have a content of None: they were synced.
+    """
+    if octets is None:
+        return False
+    at = spool.content(message)
+    if _measured(at) != (len(octets), zlib.crc32(octets)):
+        _put(spool, octets, at)
+        return True
+    _write_anew(spool, at)
+    return False
 
 
 class _Left(Enum):
@@ -128,7 +148,7 @@ def _judge(spool: Spool, message: QueueId, final: bytes, *, in_log: bool) -> _Le
     before = _history(final).stage is Stage.UNFILTERED
     try:
         result = adoption.whole_result(spool, message, final)
-    except PermissionError as error:  # filterd runs as another user
+    except OSError as error:  # filterd runs as another user, or the disk cannot read it
         if not in_log and not before:
             spool.trouble(f"finish the adoption of {message}, whose content has no name", error)
             return _Left.PENDING
@@ -226,16 +246,49 @@ def _content_of(history: History, contents: Sequence[Content]) -> bytes | None:
 
 
 def _read(path: Location) -> bytes:
-    return regular_files.read(path) or b""
+    """Read an envelope; one that the disk cannot read is nothing, so that the log's replaces it."""
+    try:
+        return regular_files.read(path) or b""
+    except PermissionError:
+        raise
+    except OSError:
+        return b""
 
 
-def _put(spool: Spool, octets: bytes, path: Location) -> None:
-    """Write a whole file, then rename it into place."""
+def _measured(at: Location) -> tuple[int, int] | None:
+    """Measure a content; None: it is none, or the disk cannot read it."""
+    try:
+        return regular_files.measured(at)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
+
+
+def _write_anew(spool: Spool, at: Location) -> None:
+    """Replace a file by a new one with the same octets, mode and time."""
+    octets = regular_files.read(at)
+    if octets is None:
+        return
+    # Another user's file in a sticky directory cannot be replaced.
+    with contextlib.suppress(PermissionError):
+        _put(spool, octets, at, files.status_of(at))
+
+
+def _put(spool: Spool, octets: bytes, path: Location, like: os.stat_result | None = None) -> None:
+    """Write a whole file, then rename it into place; ``like``: with this mode and time."""
     made = spool.directories.log / _MADE
     files.remove(made)
     descriptor = files.create(made)
     try:
         file_octets.write_all(descriptor, octets)
+        if like is not None:
+            os.fchmod(descriptor, modes.S_IMODE(like.st_mode))
+            os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
     finally:
         os.close(descriptor)
-    files.rename(made, path)
+    try:
+        files.rename(made, path)
+    except OSError:
+        files.remove(made)
+        raise
