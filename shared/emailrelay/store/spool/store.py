@@ -13,7 +13,7 @@ from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events.event import Report
-from emailrelay.journal import AdministratorWish, Entry, Wished
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
@@ -28,7 +28,7 @@ from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
-from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message import moves, rewriting, wishes
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
@@ -274,24 +274,7 @@ class SpoolStore(Store):
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""
-        for stage in Stage:
-            with as_store_error(f"{wish} {message}"):
-                if not self._spool.is_at(message, stage):
-                    continue
-                path = self._spool.envelope(message, stage)
-                locked = moves.lock(self._spool, message, stage)
-                if locked is None:
-                    # A request for the holder of the claim.
-                    if not moves.append_beside(path, Wished(at=self._clock(), wish=wish)):
-                        continue  # it was moved or removed
-                    # The claim may have ended before its holder could see the wish.
-                    locked = moves.lock(self._spool, message, stage)
-                if locked is not None:
-                    with locked:
-                        rewriting.prepare(locked)
-                        moves.grant(locked, wish)
-            return True
-        return False
+        return await wishes.wish(self._spool, message, wish)
 
     async def failure(self, message: QueueId) -> SpoolFailure | None:
         """See ``Store.failure``. What dead notifiers left is finished before."""

@@ -14,7 +14,7 @@ from emailrelay.store import transition
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_depth
 from emailrelay.store.spool.disk import file_octets, regular_files
 from emailrelay.store.spool.disk.threads import in_thread
-from emailrelay.store.spool.message import moves, notice, rewriting
+from emailrelay.store.spool.message import moves, notice, rewriting, wishes
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
 from emailrelay.store.spool.message.spool import Spool
@@ -159,7 +159,7 @@ class SpoolFailure(FailedMessage):
             with as_store_error(f"carry out the wish for {self.id}"):
                 wish = moves.history_of(self._locked).wish
                 if wish is not None:
-                    moves.grant(self._locked, wish)
+                    await wishes.grant(self._locked, wish)
         finally:
             self._locked.release()
 

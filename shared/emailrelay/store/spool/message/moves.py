@@ -13,7 +13,7 @@ from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_record import PastMessage, past
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import History
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -213,15 +213,6 @@ def put_off(locked: Locked, due: float) -> None:
     locked.spool.announcer.announce(locked.stage, locked.id, due=due)
 
 
-def grant(locked: Locked, wish: AdministratorWish) -> None:
-    """Carry out the wish of an operator, at any stage."""
-    change = transition.after_wish(
-        wish, stage=locked.stage, history=history_of(locked), now=locked.spool.clock()
-    )
-    if change is not None:
-        make(locked, change)
-
-
 def flush(locked: Locked) -> bool:
     """Make a deferred message due now; False if it is not deferred."""
     change = transition.after_flush(
@@ -239,19 +230,12 @@ def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
     """
     spool.report(PossibleDuplicate(id=message, peer=peer))
     doubted = journal.Doubted(at=spool.clock(), peer=peer)
-    append_beside(spool.envelope(message, Stage.READY), doubted)
-
-
-def append_beside(path: Location, entry: Entry) -> bool:
-    """Append to a journal without its lock, which a claim may have; False if it is not there."""
-    reading = regular_files.open_regular(path)
-    if reading is None:
-        return False
-    try:
-        file_octets.append(reading, journal_format.write(entry))
-    finally:
-        os.close(reading)
-    return True
+    reading = regular_files.open_regular(spool.envelope(message, Stage.READY))
+    if reading is not None:
+        try:
+            file_octets.append(reading, journal_format.write(doubted))
+        finally:
+            os.close(reading)
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:
