@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Address, Envelope
-from emailrelay.errors import DamagedMessage, as_store_error
+from emailrelay.errors import DamagedMessage, StoreError, as_store_error
 from emailrelay.journal import History, Notified
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
@@ -76,8 +76,8 @@ class SpoolFailure(FailedMessage):
 
     def _discard_unrecorded(self) -> None:
         unrecorded = notice.lying(self._spool, self.id)
-        if unrecorded is not None:
-            unrecorded.discard()
+        if unrecorded is not None and not notice.settle_unrecorded(unrecorded):
+            raise StoreError(f"tell of {self.id}", "an earlier notice about it has not left yet")
 
     async def prepare(
         self,

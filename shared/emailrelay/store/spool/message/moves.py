@@ -120,7 +120,11 @@ def locked(
 
 def history_of(locked: Locked) -> History:
     """Read a locked message's journal; of a damaged envelope, the lines that can be read."""
-    octets = file_octets.read_ends(locked.descriptor)
+    return history_in(file_octets.read_ends(locked.descriptor))
+
+
+def history_in(octets: bytes) -> History:
+    """Read the journal in an envelope file; of a damaged one, the lines that can be read."""
     try:
         tail = envelope_format.parse(octets).tail
     except DamagedMessage:
