@@ -147,6 +147,10 @@ class HandedClaim(Claim):
             if has_delivered(settlement) and self._doubt.leave():
                 self._settled = True
             raise
+        except OSError as error:
+            # Given back, a message that nobody has is tried again, unless its client has an answer.
+            self._settled = has_delivered(settlement)
+            raise StoreError(f"settle {self.id}", error) from error
         finally:
             await self.release()
         return heard
