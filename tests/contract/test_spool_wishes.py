@@ -1,9 +1,8 @@
 """What an operator has changed stays so after a power cut; the end of a claim loses no wish."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
@@ -83,7 +82,7 @@ class Syncs:
         for name in ("fsync", "fdatasync"):
             monkeypatch.setattr(os, name, self._noting(getattr(os, name)))
 
-    def _noting(self, sync: Any) -> Any:
+    def _noting(self, sync: Callable[[int], None]) -> Callable[[int], None]:
         def noting(descriptor: int) -> None:
             self._note(Path(f"/proc/self/fd/{descriptor}").resolve())
             sync(descriptor)
@@ -133,18 +132,17 @@ def wish_during_the_sync(
 ) -> None:
     """Have an operator ask for something while a settlement is being synced."""
 
-    def asking(keep: Any, args: Sequence[Any]) -> Any:
-        async def asked() -> None:
+    def asking(step: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def asked(*arguments: object) -> None:
             monkeypatch.undo()
             assert await operator.wish(message, wish)
-            await keep(*args)
+            await step(*arguments)
 
-        return asked()
+        return asked
 
     for way in (FileDurability, LogDurability):
         for name in ("keep", "adopt"):
-            step = getattr(way, name)
-            monkeypatch.setattr(way, name, lambda *args, step=step: asking(step, args))
+            monkeypatch.setattr(way, name, asking(getattr(way, name)))
 
 
 ENDS: list[tuple[Settlement, AdministratorWish, Stage | None]] = [

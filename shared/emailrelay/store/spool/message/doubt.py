@@ -52,7 +52,7 @@ def has_delivered(settlement: Settlement) -> bool:
         case Done():
             return True
         case Defer(attempt) | Fail(_, attempt):
-            replies = {} if attempt is None else attempt.replies
-            return any(reply.accepted for reply in replies.values())
+            replies = () if attempt is None else attempt.replies.values()
+            return any(reply.accepted for reply in replies)
         case _:
             return False
