@@ -176,3 +176,21 @@ async def test_failed_message_can_be_removed(opener: Opener) -> None:
         assert await stages(store) == {other: Stage.FAILED}
     async with opener() as later:
         assert await stages(later) == {other: Stage.FAILED}
+
+
+async def test_notice_that_was_left_is_sent_before_the_next_one_about_its_message(
+    shared: Opener,
+) -> None:
+    async with shared() as store:
+        first, second = await failed(store), await failed(store)
+        async with (
+            await failure_of(store, first) as failure,
+            await failure_of(store, second) as other,
+        ):
+            left = await failure.prepare(text, local=False, also=(other,))
+        assert await store.retry(first)
+        assert await store.fail(first)
+        async with await failure_of(store, first) as failure:
+            again = await failure.prepare(text, local=False)
+            await failure.relay()
+        assert {left.id, again.id} < (await stages(store)).keys()

@@ -27,6 +27,7 @@ from tests.contract.mail import (
     NEVER,
     OK,
     PATIENCE,
+    Clock,
     attempt,
     claimed,
     content_of,
@@ -154,6 +155,18 @@ async def test_client_that_has_gone_makes_the_message_unwanted(spool: SpoolOpene
         await claim.settle(Done(end=MessageEnd.WITHDRAWN))
         assert list((spool.directory / ".waiting").iterdir()) == []
         assert files(spool) == []
+
+
+async def test_message_whose_client_has_gone_stays_unwanted_after_sweeps(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        assert await draft.answer(0) is None
+        async with spool(Clock(4e9)):  # it sweeps long after, or the clock was set forward
+            assert not await claim.before_dot("mx.test:25")
+        await claim.settle(Done(end=MessageEnd.WITHDRAWN))
+        assert list((spool.directory / ".waiting").iterdir()) == []
 
 
 async def test_client_that_goes_after_the_dot_is_named(spool: SpoolOpener) -> None:

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import pytest
 from tests.contract.conftest import SpoolOpener
 from tests.contract.handing import WIDE, answered, committed, handed_over, linked
-from tests.contract.mail import OK, PATIENCE
+from tests.contract.mail import LATER, NEVER, OK, PATIENCE, full, next_of
 
+from emailrelay.errors import StoreError
 from emailrelay.events.delivery import Withdrawn
 from emailrelay.events.store import StoreTrouble
-from emailrelay.settlement import Done
+from emailrelay.settlement import Done, Fail
 from emailrelay.store.spool.feed import handed
 from emailrelay.store.spool.message import handed_claim
+from emailrelay.store.spool.message.delivery_wait import DeliveryWait
+from emailrelay.store.spool.message.handed_claim import HandedClaim
 from emailrelay.store.spool.wake.answer_socket import SOCKET, AnswerSocket
 
 
@@ -108,3 +111,47 @@ def doubts(spool: SpoolOpener) -> str:
         path.read_bytes().decode(errors="replace")
         for path in (spool.directory / ".doubt").iterdir()
     )
+
+
+async def test_message_whose_client_cannot_be_looked_for_goes_back(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handed, "_FRESH", -1.0)
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        with monkeypatch.context() as patch:
+            patch.setattr(HandedClaim, "is_awaited", full)
+            draft = await committed(store)
+            claim = await next_of(feed)
+        async with draft:
+            assert not isinstance(claim, HandedClaim)
+            assert await claim.settle(Done(), answer=OK)
+            assert await answered(draft) == OK
+
+
+async def test_message_whose_refusal_cannot_be_told_goes_back(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        with monkeypatch.context() as patch:
+            patch.setattr(DeliveryWait, "tell", full)
+            with pytest.raises(StoreError):
+                await claim.settle(Fail(NEVER), answer=NEVER)
+        async with draft, await next_of(feed) as again:
+            assert again.id == draft.id
+            await again.settle(Fail(LATER), answer=LATER)
+            assert await answered(draft) == LATER
+
+
+async def test_delivered_message_whose_answer_cannot_be_told_does_not_go_back(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        with monkeypatch.context() as patch:
+            patch.setattr(DeliveryWait, "tell", full)
+            with pytest.raises(StoreError):
+                await claim.settle(Done(), answer=OK)
+        async with draft, await committed(store) as later, await next_of(feed) as found:
+            assert found.id == later.id
+            assert await found.settle(Done(), answer=OK)

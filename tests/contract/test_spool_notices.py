@@ -8,7 +8,7 @@ from tests.contract.test_failures import failure_of, text
 
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Event
-from emailrelay.journal import Notified
+from emailrelay.journal import AdministratorWish, Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -54,3 +54,23 @@ async def test_message_that_a_recorded_notice_is_about_is_told_of_in_no_other_wa
         for message in (first, second):
             assert (await history_of(later, message)).notified
         assert len([listed async for listed in later.listing()]) == 3
+
+
+@pytest.mark.parametrize("wish", [AdministratorWish.RETRY, AdministratorWish.DELETE])
+@pytest.mark.parametrize("others_wish", [None, AdministratorWish.HOLD])
+async def test_notice_is_sent_although_the_message_with_which_it_lies_has_gone(
+    tmp_path: Path, wish: AdministratorWish, others_wish: AdministratorWish | None
+) -> None:
+    async with open_store(tmp_path, report=nothing) as store:
+        first, second = await failed(store), await failed(store)
+        async with (
+            await failure_of(store, first) as failure,
+            await failure_of(store, second) as other,
+        ):
+            prepared = await failure.prepare(text, local=False, also=(other,))
+        assert await store.wish(first, wish)
+        if others_wish is not None:
+            assert await store.wish(second, others_wish)
+    async with open_store(tmp_path, report=nothing) as later:
+        assert prepared.id in {listed.id async for listed in later.listing()}
+        assert (await history_of(later, second)).notified

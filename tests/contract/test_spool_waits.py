@@ -82,14 +82,14 @@ async def test_unclaimed_message_is_withdrawn_without_a_mark(spool: SpoolOpener)
         assert await stages(store) == {}
 
 
-async def test_sweep_removes_the_ends_of_waits_that_nobody_needs(spool: SpoolOpener) -> None:
+async def test_sweep_removes_the_ends_of_waits_of_dead_receivers_only(spool: SpoolOpener) -> None:
     async with spool() as store, await waits(store) as draft:
-        gone = QueueId(draft.id + "0")
-        for message in (draft.id, gone, "1700000000000.1.1"):
+        without_files = QueueId(draft.id + "0")  # a forwarder may have it
+        for message in (draft.id, without_files, "1700000000000.1.1"):
             (spool.directory / f".waiting/{message}.withdrawn").touch()
-        async with spool(Clock(4e9)):  # long after
-            kept = [path.name for path in files_of_waits(spool)]
-        assert kept == [f"{draft.id}.withdrawn"]
+        async with spool(Clock(4e9)):  # long after, or the clock was set forward
+            kept = {path.name for path in files_of_waits(spool)}
+        assert kept == {f"{draft.id}.withdrawn", f"{without_files}.withdrawn"}
 
 
 async def test_sweep_removes_the_socket_of_a_dead_receiver(spool: SpoolOpener) -> None:

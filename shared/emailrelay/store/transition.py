@@ -30,6 +30,7 @@ GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
 """The reason of a message that the operator failed."""
 _AT_WORK = (Stage.UNFILTERED, Stage.READY)
 _AT_ONCE = 0.0
+_FIRST = (AdministratorWish.DELETE, AdministratorWish.FAIL, AdministratorWish.MOVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,12 @@ def passed_beside(wish: AdministratorWish | None, passed: Pass) -> Pass:
     An operator who deletes, fails or moves it meanwhile comes first. One who only asks for another
     try does not end a quarantine that has just begun.
     """
-    first = (AdministratorWish.DELETE, AdministratorWish.FAIL, AdministratorWish.MOVE)
-    return replace(passed, quarantine=None) if wish in first else passed
+    return replace(passed, quarantine=None) if wish in _FIRST else passed
+
+
+def counts_late(wish: AdministratorWish, history: History) -> bool:
+    """Tell if a wish counts that came while a message failed or was set aside; see above."""
+    return wish in _FIRST or not history.held_for
 
 
 def after_filters(stage: Stage, passed: Pass, *, length: int, crc32: int, now: float) -> Change:

@@ -14,7 +14,7 @@ from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events.event import Report
-from emailrelay.journal import AdministratorWish, Entry, Wished
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
@@ -29,7 +29,7 @@ from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
-from emailrelay.store.spool.message import moves, rewriting, taken_over
+from emailrelay.store.spool.message import moves, rewriting, taken_over, wishes
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
@@ -278,26 +278,7 @@ class SpoolStore(Store):
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""
-        for stage in Stage:
-            with as_store_error(f"{wish} {message}"):
-                if not self._spool.is_at(message, stage):
-                    continue
-                path = self._spool.envelope(message, stage)
-                locked = moves.lock(self._spool, message, stage)
-                if locked is None:
-                    # A request for the holder of the claim.
-                    if not moves.append_beside(path, Wished(at=self._clock(), wish=wish)):
-                        continue  # it was moved or removed
-                    # The claim may have ended before its holder could see the wish.
-                    locked = moves.lock(self._spool, message, stage)
-                if locked is not None:
-                    with locked:
-                        rewriting.prepare(locked)
-                        moves.grant(locked, wish)
-                        if wish is AdministratorWish.ARRIVE:
-                            await taken_over.arrived(locked)
-            return True
-        return False
+        return await wishes.wish(self._spool, message, wish)
 
     async def failure(self, message: QueueId) -> SpoolFailure | None:
         """See ``Store.failure``. What dead notifiers left is finished before."""

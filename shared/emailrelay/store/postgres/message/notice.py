@@ -42,7 +42,10 @@ on conflict (about) do update set id = excluded.id, local = excluded.local,
     envelope = excluded.envelope, octets = excluded.octets
 """
 _PREPARED = "select id, octets from emailrelay.notice where about = %(about)s"
-_LEAVE = "delete from emailrelay.notice where about = %(about)s returning id, envelope, octets"
+_LEAVE = """
+delete from emailrelay.notice where about = %(about)s and local = %(local)s
+returning id, envelope, octets
+"""
 _LEFT = """
 select n.about from emailrelay.notice n where not n.local and not exists (
     select 1 from emailrelay.message m
@@ -93,6 +96,9 @@ class PostgresFailure(FailedMessage):
         also: Sequence[FailedMessage] = (),
     ) -> PreparedNotice:
         """See ``FailedMessage.prepare``."""
+        if self.history.released:
+            # An earlier notice, whose process died, may be about other messages, too.
+            await relay(self._database, self._uuid)
         message = self._database.new_id()
         octets = text(message)
         envelope: Envelope = self._claim.envelope
@@ -137,7 +143,7 @@ class PostgresFailure(FailedMessage):
     async def delivered(self) -> None:
         """See ``FailedMessage.delivered``."""
         async with self._database.connections.lend("forget a notice") as connection:
-            await connection.execute(_LEAVE, {"about": self._uuid})
+            await connection.execute(_LEAVE, {"about": self._uuid, "local": True})
 
     async def remove(self) -> None:
         """See ``FailedMessage.remove``."""
@@ -152,7 +158,7 @@ async def relay(database: Database, about: UUID) -> QueueId | None:
     """Make a notice a message, if it is none yet: both or neither of its leaving and its coming."""
     async with database.connections.transact("relay a notice") as connection:
         async with connection.cursor(binary=True) as cursor:
-            await cursor.execute(_LEAVE, {"about": about})
+            await cursor.execute(_LEAVE, {"about": about, "local": False})
             found = await cursor.fetchone()
         if found is None:
             return None

@@ -85,7 +85,14 @@ class HandedMessages:
         claim = opened(self._spool, package, giver)
         if claim is None:
             giver.give_back(message)
-        elif running_loop().time() - came > _FRESH and not claim.is_awaited():
+            return None
+        try:
+            unwanted = running_loop().time() - came > _FRESH and not claim.is_awaited()
+        except OSError as error:
+            self._spool.trouble(f"claim {message}", error)
+            giver.give_back(message)
+            return None
+        if unwanted:
             claim.withdraw()
             return None
         return claim

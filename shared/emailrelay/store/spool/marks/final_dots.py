@@ -68,9 +68,14 @@ class FinalDots:
             self._free.append(len(self._records))
             self._records.append(_NOTHING)
         slot = self._free.pop()
+        record = _record(f" {message} {peer}")
+        try:
+            os.pwrite(self._descriptor, record, slot * _SLOT)
+        except OSError:
+            self._free.append(slot)
+            raise
         self._cleared.discard(slot)
-        self._records[slot] = _record(f" {message} {peer}")
-        os.pwrite(self._descriptor, self._records[slot], slot * _SLOT)
+        self._records[slot] = record
         return slot
 
     def delivered(self, slot: int) -> None:
@@ -102,9 +107,12 @@ class FinalDots:
             self.trouble("note that messages are in doubt no more", error)
 
     def close(self) -> None:
-        """Remove the file: no delivery is unfinished."""
+        """Remove the file, unless it names unfinished deliveries for the next opener."""
         if self._descriptor is not None and self._path is not None:
-            files.remove(self._path)
+            if all(record == _NOTHING for record in self._records):
+                files.remove(self._path)
+            else:
+                self._clear()
             locks.unlock_and_close(self._descriptor)
             self._descriptor = None
 

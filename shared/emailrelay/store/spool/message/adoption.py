@@ -241,8 +241,7 @@ def _move_into_place(
         else:
             stage = _stage(locked.descriptor if replacement is None else replacement)
         if replacement is not None:
-            if stage is Stage.READY:
-                _carry_wish(locked, replacement, 0 if known is None else known.read)
+            _carry_wish(locked, replacement, 0 if known is None else known.read)
             files.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
         files.rename(unfiltered, spool.envelope(message, stage))

@@ -15,6 +15,7 @@ from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
+from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
@@ -24,10 +25,10 @@ from emailrelay.store.claim import AtHand, Claim, WorkCopy
 from emailrelay.store.spool.disk import file_octets, files, locks
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message import adoption, delivery_wait, moves, open_content
+from emailrelay.store.spool.message import adoption, delivery_wait, moves, open_content, wishes
 from emailrelay.store.spool.message.added_messages import AddedMessages
 from emailrelay.store.spool.message.adoption import Replacement
-from emailrelay.store.spool.message.doubt import Doubt
+from emailrelay.store.spool.message.doubt import Doubt, has_delivered
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.open_content import SMALL, OpenContent
 from emailrelay.store.spool.message.remembering import remember
@@ -76,6 +77,7 @@ class SpoolClaim(Claim):
         self._handed_over = False
         self._settled = False
         self._put_off = False
+        """True: it is not announced when it is given back."""
 
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
@@ -148,6 +150,10 @@ class SpoolClaim(Claim):
             else:
                 heard = await self._answer(settlement, answer)
             self._settled = True
+        except asyncio.CancelledError:
+            if has_delivered(settlement):
+                self._leave_in_doubt()
+            raise
         except (OSError, StoreError) as error:
             self._put_off_after_trouble(error)
             if isinstance(error, StoreError):
@@ -159,7 +165,18 @@ class SpoolClaim(Claim):
                     await self._added.show()
             finally:
                 await self.release()
+        await self._grant_late(settlement)
         return heard
+
+    async def _grant_late(self, settlement: Settlement) -> None:
+        """Carry out a wish that came while the message failed or was set aside."""
+        held = isinstance(settlement, Pass) and settlement.quarantine is not None
+        stage = Stage.HELD if held else self._locked.stage
+        if stage is not self.stage and stage in (Stage.FAILED, Stage.HELD):
+            try:
+                await wishes.grant_late(self._spool, self.id, stage)
+            except OSError as error:
+                self._spool.trouble(f"carry out the wish for {self.id}", error)
 
     async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
@@ -232,7 +249,7 @@ class SpoolClaim(Claim):
         else:
             self._remember(change)
         if durability is not None:
-            self._doubt.end()  # before the sync: a kill there sends nothing twice
+            self._doubt.end()
             await durability.removed(self._spool.root, self._hand_over())
 
     def _remember(self, change: Change) -> None:
@@ -252,6 +269,8 @@ class SpoolClaim(Claim):
                 removed.append(moves.remove(self._locked))
             except OSError as refused:
                 self._spool.trouble(f"remove a finished message ({self.id})", refused)
+            else:
+                self._doubt.end()  # before the sync: a kill there sends nothing twice
 
         while True:
             try:
@@ -307,13 +326,12 @@ class SpoolClaim(Claim):
             history=self.history,
             now=self._spool.clock(),
         )
-        await self._append(change)
         if change.stage is None:
-            moves.drop(self._locked)
-            self._remember(change)
-        else:
-            # S4 or S5: the reason is durable before the name shows it.
-            moves.show(self._locked, change.stage, change.due)
+            await self._leave(change)
+            return
+        await self._append(change)
+        # S4 or S5: the reason is durable before the name shows it.
+        moves.show(self._locked, change.stage, change.due)
 
     async def _append(self, change: Change) -> None:
         """Append to the journal; make it durable if a power cut must not undo it."""
@@ -338,6 +356,13 @@ class SpoolClaim(Claim):
             except OSError as error:
                 self._spool.trouble(f"{doing} ({self.id})", error)
             await asyncio.sleep(_TRY_AGAIN)
+
+    def _leave_in_doubt(self) -> None:
+        """Leave a delivery that could not be recorded to the next opener, as after a kill."""
+        if self._doubt.leave():
+            self._put_off = True  # a forwarder that claims it at once would come before
+            if self.ack is Ack.DELIVERED:  # its client has no answer, and sends it again
+                self._spool.report(PossibleDuplicate(id=self.id, peer=self._doubt.peer))
 
     def _put_off_after_trouble(self, error: Exception) -> None:
         """Put the message off: filters that send mail would send it again at each try."""

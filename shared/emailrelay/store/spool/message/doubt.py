@@ -1,6 +1,7 @@
 """The note of one claim that a final dot is on its way; see ``marks.final_dots``."""
 
 from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.store.spool.message.spool import Spool
 
 
@@ -11,11 +12,14 @@ class Doubt:
         """Note nothing yet."""
         self._spool, self._message = spool, message
         self._slot: int | None = None
+        self.peer = ""
+        """The server to which the first dot went."""
 
     def begin(self, peer: str) -> bool:
         """Note that a dot goes to ``peer``; False: one was noted before."""
         if self._slot is not None:
             return False
+        self.peer = peer
         try:
             self._slot = self._spool.final_dots.mark(self._message, peer)
         except OSError as error:  # it only names duplicates: no reason to stop mail
@@ -27,8 +31,28 @@ class Doubt:
         if self._slot is not None:
             self._spool.final_dots.delivered(self._slot)
 
+    def leave(self) -> bool:
+        """Leave the note to the next opener, which finishes the removal or names the duplicate.
+
+        False: there is none.
+        """
+        slot, self._slot = self._slot, None
+        return slot is not None
+
     def end(self) -> None:
         """Clear the note, if there is one."""
         if self._slot is not None:
             slot, self._slot = self._slot, None
             self._spool.final_dots.clear(slot)
+
+
+def has_delivered(settlement: Settlement) -> bool:
+    """Tell if some recipient has the message: it must not be tried again without a note."""
+    match settlement:
+        case Done():
+            return True
+        case Defer(attempt) | Fail(_, attempt):
+            replies = () if attempt is None else attempt.replies.values()
+            return any(reply.accepted for reply in replies)
+        case _:
+            return False

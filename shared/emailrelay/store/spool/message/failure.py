@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from emailrelay import envelope_format, journal_format
 from emailrelay.envelope import Address, Envelope
-from emailrelay.errors import DamagedMessage, as_store_error
+from emailrelay.errors import DamagedMessage, StoreError, as_store_error
 from emailrelay.journal import History, Notified
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
@@ -14,7 +14,7 @@ from emailrelay.store import transition
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_depth
 from emailrelay.store.spool.disk import file_octets, regular_files
 from emailrelay.store.spool.disk.threads import in_thread
-from emailrelay.store.spool.message import moves, notice, rewriting
+from emailrelay.store.spool.message import moves, notice, rewriting, wishes
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
 from emailrelay.store.spool.message.spool import Spool
@@ -76,8 +76,8 @@ class SpoolFailure(FailedMessage):
 
     def _discard_unrecorded(self) -> None:
         unrecorded = notice.lying(self._spool, self.id)
-        if unrecorded is not None:
-            unrecorded.discard()
+        if unrecorded is not None and not notice.settle_unrecorded(unrecorded):
+            raise StoreError(f"tell of {self.id}", "an earlier notice about it has not left yet")
 
     async def prepare(
         self,
@@ -159,7 +159,7 @@ class SpoolFailure(FailedMessage):
             with as_store_error(f"carry out the wish for {self.id}"):
                 wish = moves.history_of(self._locked).wish
                 if wish is not None:
-                    moves.grant(self._locked, wish)
+                    await wishes.grant(self._locked, wish)
         finally:
             self._locked.release()
 

@@ -28,7 +28,7 @@ from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.message import delivery_wait, moves
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.delivery_wait import DeliveryWait
-from emailrelay.store.spool.message.doubt import Doubt
+from emailrelay.store.spool.message.doubt import Doubt, has_delivered
 from emailrelay.store.spool.message.open_content import OpenContent
 from emailrelay.store.spool.message.remembering import remember
 from emailrelay.store.spool.message.spool import Spool
@@ -141,6 +141,16 @@ class HandedClaim(Claim):
             heard = await self._end(settlement, answer)
             if answer is not None:
                 await self._answer_leaves(answer)
+        except asyncio.CancelledError:
+            # Its receiver makes the files when this process ends, and the next opener of the spool
+            # names the duplicate.
+            if has_delivered(settlement) and self._doubt.leave():
+                self._settled = True
+            raise
+        except OSError as error:
+            # Given back, a message that nobody has is tried again, unless its client has an answer.
+            self._settled = has_delivered(settlement)
+            raise StoreError(f"settle {self.id}", error) from error
         finally:
             await self.release()
         return heard

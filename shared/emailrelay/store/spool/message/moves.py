@@ -13,7 +13,7 @@ from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.history_record import PastMessage, past
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import History
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -120,7 +120,11 @@ def locked(
 
 def history_of(locked: Locked) -> History:
     """Read a locked message's journal; of a damaged envelope, the lines that can be read."""
-    octets = file_octets.read_ends(locked.descriptor)
+    return history_in(file_octets.read_ends(locked.descriptor))
+
+
+def history_in(octets: bytes) -> History:
+    """Read the journal in an envelope file; of a damaged one, the lines that can be read."""
     try:
         tail = envelope_format.parse(octets).tail
     except DamagedMessage:
@@ -213,15 +217,6 @@ def put_off(locked: Locked, due: float) -> None:
     locked.spool.announcer.announce(locked.stage, locked.id, due=due)
 
 
-def grant(locked: Locked, wish: AdministratorWish) -> None:
-    """Carry out the wish of an operator, at any stage."""
-    change = transition.after_wish(
-        wish, stage=locked.stage, history=history_of(locked), now=locked.spool.clock()
-    )
-    if change is not None:
-        make(locked, change)
-
-
 def flush(locked: Locked) -> bool:
     """Make a deferred message due now; False if it is not deferred."""
     change = transition.after_flush(
@@ -239,19 +234,12 @@ def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
     """
     spool.report(PossibleDuplicate(id=message, peer=peer))
     doubted = journal.Doubted(at=spool.clock(), peer=peer)
-    append_beside(spool.envelope(message, Stage.READY), doubted)
-
-
-def append_beside(path: Location, entry: Entry) -> bool:
-    """Append to a journal without its lock, which a claim may have; False if it is not there."""
-    reading = regular_files.open_regular(path)
-    if reading is None:
-        return False
-    try:
-        file_octets.append(reading, journal_format.write(entry))
-    finally:
-        os.close(reading)
-    return True
+    reading = regular_files.open_regular(spool.envelope(message, Stage.READY))
+    if reading is not None:
+        try:
+            file_octets.append(reading, journal_format.write(doubted))
+        finally:
+            os.close(reading)
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:

@@ -18,7 +18,7 @@ from emailrelay import envelope_format, journal_format
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.events.store import Recovered
-from emailrelay.journal import Notified
+from emailrelay.journal import History, Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
@@ -26,7 +26,7 @@ from emailrelay.store.spool.disk import file_octets, files, locks, names, regula
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.moves import Locked, history_of, lock
+from emailrelay.store.spool.message.moves import Locked, history_in, history_of, lock
 from emailrelay.store.spool.message.spool import Spool
 
 _ALSO = "also"
@@ -188,21 +188,48 @@ def sweep(spool: Spool) -> None:
         locked = next(filter(None, held), None)
         if locked is not None:
             with locked:
-                _settle(notice, locked)
+                _settle(notice, history_of(locked))
         elif spool.stage_of(notice.about) is None:
-            notice.discard()  # the operator has deleted the failed message
+            _settle(notice, History())  # the operator has deleted the failed message
 
 
-def _settle(notice: Notice, locked: Locked) -> None:
-    history = history_of(locked)
-    if not history.notified:
-        notice.discard()
+def _settle(notice: Notice, history: History) -> None:
+    noted = history.notice or Notified(at=notice.spool.clock()) if history.notified else None
+    if noted is None:
+        settle_unrecorded(notice)
     elif notice.kind is NoticeKind.RELAY:
-        noted = history.notice or Notified(at=locked.spool.clock())
-        if not all(_record_other(notice.spool, other, noted) for other in notice.others()):
-            return  # another process has the message now: the next sweep goes on
-        notice.move_on()
-        notice.spool.report(Recovered(id=notice.about, what="notice of failure sent on"))
+        _send_on(notice, noted)
+
+
+def settle_unrecorded(notice: Notice) -> bool:
+    """Discard a notice that the message with which it lies does not record.
+
+    It is sent if another message records it: the operator has retried or deleted the first one.
+    False: it cannot be sent now.
+    """
+    noted = _recorded_by_others(notice)
+    if noted is not None:
+        return _send_on(notice, noted)
+    notice.discard()
+    return True
+
+
+def _recorded_by_others(notice: Notice) -> Notified | None:
+    others, message = notice.others(), notice.id()
+    for path in (notice.spool.envelope(other, stage) for other in others for stage in Stage):
+        octets = regular_files.read(path)
+        noted = None if octets is None else history_in(octets).notice
+        if noted is not None and noted.notice == message:
+            return noted
+    return None
+
+
+def _send_on(notice: Notice, noted: Notified) -> bool:
+    if not all(_record_other(notice.spool, other, noted) for other in notice.others()):
+        return False  # another process has the message now: the next sweep goes on
+    notice.move_on()
+    notice.spool.report(Recovered(id=notice.about, what="notice of failure sent on"))
+    return True
 
 
 def _record_other(spool: Spool, message: QueueId, noted: Notified) -> bool:

@@ -37,18 +37,6 @@ async def record(spool: Spool, message: QueueId, *, synced: bool) -> None:
         await settlements.keep(message, Stage.HELD, locked.descriptor)
 
 
-async def arrived(locked: moves.Locked) -> None:
-    """Record the stage at which it goes on, if there is a log: its journal has no line of that.
-
-    Raises:
-        OSError: the disk refuses.
-
-    """
-    if locked.spool.log.in_use():
-        settlements = locked.spool.durability.settlements()
-        await settlements.keep(locked.id, locked.stage, locked.descriptor)
-
-
 async def _sync(locked: moves.Locked) -> None:
     content = regular_files.open_regular(locked.content)
     if content is None:

@@ -29,8 +29,6 @@ from emailrelay.store.spool.wake.answer_socket import SOCKET
 
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
-_WAIT_IS_OVER = 60.0
-"""Seconds for which the end of a wait is kept after its message is gone."""
 _ORPHAN_IS_OLD = 3600.0
 """Seconds since a content got its name after which no envelope can follow."""
 
@@ -166,14 +164,19 @@ class Recovery:
         return True
 
     def _waiters(self) -> None:
-        """Remove the waits (A) of dead receivers; the message's next claim sees that."""
+        """Remove the waits (A) of dead receivers, and the marks that ended waits.
+
+        The message's next claim sees that its receiver is dead.
+        """
         directories = self.spool.directories
         writers = LiveWriters(directories.doubt)
         for name in files.listed(directories.waiting):
             path = directories.waiting / name
             with self._each(name):
                 if name.endswith((delivery_wait.WITHDRAWN, delivery_wait.REPLY, delivery_wait.NEW)):
-                    self._end_of_wait(path, writers)
+                    # While its receiver lives, a forwarder may have the message without files.
+                    if not writers.has_writer(QueueId(name.rpartition(".")[0])):
+                        files.remove(path)
                     continue
                 with locks.held(path) as waiter:
                     if waiter is not None:
@@ -182,18 +185,6 @@ class Recovery:
             socket, _, process = name.partition(".")
             if socket == SOCKET and process.isdecimal() and not writers.has_process(process):
                 files.remove(directories.wake / name)
-
-    def _end_of_wait(self, path: Location, writers: LiveWriters) -> None:
-        """Remove the mark that ended a wait, if its message has gone or its receiver has died."""
-        message = QueueId(path.name.rpartition(".")[0])
-        try:
-            age = self.spool.clock() - files.status_of(path).st_mtime
-        except FileNotFoundError:
-            return
-        # The message's next claim sees that its receiver is dead.
-        over = age > _WAIT_IS_OVER and self.spool.stage_of(message) is None
-        if over or not writers.has_writer(message):
-            files.remove(path)
 
     def _notices(self) -> None:
         """N: send a notice that the journal has recorded; the next notifier makes others again."""

@@ -1,0 +1,98 @@
+"""The wishes of operators: what the store has carried out stays so after a power cut."""
+
+import os
+
+from emailrelay import journal_format
+from emailrelay.errors import as_store_error
+from emailrelay.journal import AdministratorWish, Wished
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store import transition
+from emailrelay.store.spool.disk import file_octets, regular_files
+from emailrelay.store.spool.durable.jobs import raise_error
+from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.transition import Change
+
+
+async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> bool:
+    """See ``Store.wish``."""
+    for stage in Stage:
+        with as_store_error(f"{wished} {message}"):
+            if not spool.is_at(message, stage):
+                continue
+            locked = moves.lock(spool, message, stage)
+            if locked is None:
+                await _ask(spool, message, stage, wished)
+                # The claim may have ended before its holder could see the wish.
+                locked = moves.lock(spool, message, stage)
+                if locked is None and not spool.is_at(message, stage):
+                    continue  # it was moved or removed, perhaps before the wish was there
+            if locked is not None:
+                with locked:
+                    rewriting.prepare(locked)
+                    await grant(locked, wished)
+        return True
+    return False
+
+
+async def _ask(spool: Spool, message: QueueId, stage: Stage, wished: AdministratorWish) -> None:
+    """Append a request for the holder of the claim, durably, if the envelope is there."""
+    descriptor = regular_files.open_regular(spool.envelope(message, stage))
+    if descriptor is None:
+        return
+    try:
+        line = journal_format.write(Wished(at=spool.clock(), wish=wished))
+        file_octets.append(descriptor, line)
+        await spool.syncer.run((descriptor,), ())
+    finally:
+        os.close(descriptor)
+
+
+async def grant(locked: Locked, wished: AdministratorWish) -> None:
+    """Carry out a wish, durably.
+
+    Raises:
+        OSError: the disk refuses.
+
+    """
+    change = transition.after_wish(
+        wished, stage=locked.stage, history=moves.history_of(locked), now=locked.spool.clock()
+    )
+    if change is not None:
+        await _make(locked, change)
+
+
+async def _make(locked: Locked, change: Change) -> None:
+    spool = locked.spool
+    durability = spool.durability.settlements()
+
+    def leave(error: OSError | None) -> None:
+        raise_error(error)
+        moves.leave(locked, change, moves.remove)
+
+    if change.stage is None:
+        await durability.remove(locked.id, leave)
+    else:
+        if change.entries:
+            locked.append(b"".join(map(journal_format.write, change.entries)))
+        await durability.keep(locked.id, change.stage, locked.descriptor)
+        moves.show(locked, change.stage, change.due)
+    await durability.removed(spool.root, ())
+
+
+async def grant_late(spool: Spool, message: QueueId, stage: Stage) -> None:
+    """Carry out a wish that came while a claim ended at ``stage``, where no service looks for it.
+
+    Raises:
+        OSError: the disk refuses.
+
+    """
+    locked = moves.lock(spool, message, stage)
+    if locked is None:
+        return
+    with locked:
+        history = moves.history_of(locked)
+        if history.wish is not None and transition.counts_late(history.wish, history):
+            await grant(locked, history.wish)

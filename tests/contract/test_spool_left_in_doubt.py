@@ -1,0 +1,165 @@
+"""A process that ends before it could record a delivery leaves its doubt to the next opener."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
+from tests.contract.handing import files, handed_over, linked
+from tests.contract.mail import (
+    BOB,
+    CAT,
+    ENVELOPE,
+    LATER,
+    OK,
+    PATIENCE,
+    attempt,
+    claimed,
+    full,
+    history_of,
+    put,
+    stages,
+)
+
+from emailrelay.ack import Ack
+from emailrelay.events.store import PossibleDuplicate, Recovered, StoreTrouble
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Defer, Done, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.marks.final_dots import FinalDots
+from emailrelay.store.spool.message import handed_claim, moves
+
+PEER = "mx.test:25"
+PARTLY = Defer(attempt(1.0, next_attempt=1.0, ann=OK, bob=LATER))
+
+
+@pytest.fixture(autouse=True)
+def _whole_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open a store only after its first sweep."""
+    monkeypatch.setattr("emailrelay.store.spool.store._PATIENCE", PATIENCE)
+
+
+async def deliver(store: Store, message: QueueId, settlement: Settlement) -> None:
+    async with await claimed(store, message) as claim:
+        assert await claim.before_dot(PEER)
+        await claim.settle(settlement, answer=OK)
+
+
+async def cancelled_in_trouble(spool: SpoolOpener, work: Coroutine[Any, Any, object]) -> None:
+    """Cancel work once the store has reported trouble, as a service does that is told to stop."""
+    spool.reports.clear()
+    task = asyncio.create_task(work)
+    async with asyncio.timeout(PATIENCE):
+        while not any(isinstance(event, StoreTrouble) for event in spool.reports):
+            assert not task.done()
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert task.cancelled()
+
+
+def told(spool: SpoolOpener) -> list[object]:
+    return [event for event in spool.reports if isinstance(event, PossibleDuplicate | Recovered)]
+
+
+async def test_next_opener_removes_a_delivered_message_that_could_not_be_removed(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(moves, "_was_removed", full)
+            await cancelled_in_trouble(spool, deliver(store, message, Done()))
+        assert await stages(store) == {message: Stage.READY}
+        assert told(spool) == []
+    async with spool() as store:
+        assert await stages(store) == {}
+        what = "removal of a delivered message finished"
+        assert told(spool) == [Recovered(id=message, what=what)]
+    assert list((spool.directory / ".doubt").iterdir()) == []
+
+
+async def test_next_opener_removes_a_delivered_message_that_a_sick_log_refused(
+    logged_spool: LoggedSpoolOpener,
+) -> None:
+    async with logged_spool() as store:
+        message = await put(store)
+        (logged_spool.directory / ".wal" / "sick").touch()
+        await cancelled_in_trouble(logged_spool, deliver(store, message, Done()))
+    async with logged_spool() as store:
+        assert await stages(store) == {}
+        assert PossibleDuplicate not in map(type, logged_spool.reports)
+
+
+async def test_next_opener_names_a_delivery_to_some_that_could_not_be_recorded(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(moves.Locked, "append", full)
+            await cancelled_in_trouble(spool, deliver(store, message, PARTLY))
+    async with spool() as store:
+        assert told(spool) == [PossibleDuplicate(id=message, peer=PEER)]
+        assert (await history_of(store, message)).doubts == (PEER,)
+
+
+async def test_delivery_is_named_at_once_if_its_client_has_no_answer(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        with monkeypatch.context() as patch:
+            patch.setattr(moves, "_was_removed", full)
+            await cancelled_in_trouble(spool, deliver(other, draft.id, Done()))
+        assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+
+
+async def test_message_without_files_that_some_have_is_named(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        async with spool() as other, linked(store, other) as feed:
+            draft, claim = await handed_over(store, feed)
+            assert await claim.before_dot(PEER)
+            with monkeypatch.context() as patch:
+                patch.setattr(handed_claim, "DraftFiles", full)
+                await cancelled_in_trouble(spool, claim.settle(PARTLY, answer=OK))
+            assert files(spool) == []
+        async with draft, asyncio.timeout(PATIENCE):
+            while not files(spool):  # noqa: ASYNC110 - the file system tells nothing by itself
+                await asyncio.sleep(0.01)
+            async with spool() as later:
+                assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+                assert (await history_of(later, draft.id)).doubts == (PEER,)
+
+
+async def test_settlement_that_no_server_has_accepted_leaves_no_doubt(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            assert await claim.before_dot(PEER)
+            await claim.settle(Defer(attempt(1.0, next_attempt=1.0, bob=LATER, cat=LATER)))
+    async with spool() as store:
+        assert told(spool) == []
+        async with await claimed(store, message) as claim:
+            assert {BOB, CAT} < set(claim.history.pending(ENVELOPE))
+
+
+def test_slot_whose_note_cannot_be_written_is_free_again(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.directory.mkdir(parents=True)
+    dots = FinalDots(Directory(str(spool.directory)), lambda _doing, _why: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                dots.mark(QueueId("1.1.1"), PEER)
+    assert dots.mark(QueueId("1.1.1"), PEER) == 0
+    dots.close()

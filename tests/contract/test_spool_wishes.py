@@ -1,0 +1,191 @@
+"""What an operator has changed stays so after a power cut; the end of a claim loses no wish."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
+from tests.contract.mail import claimed, history_of, put, stages
+from tests.contract.played_cut import cut
+
+from emailrelay.journal import AdministratorWish, Attempt
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.spool.durable.durability import FileDurability, LogDurability
+
+DELETE, FAIL, HOLD, MOVE, RETRY = (
+    AdministratorWish.DELETE,
+    AdministratorWish.FAIL,
+    AdministratorWish.HOLD,
+    AdministratorWish.MOVE,
+    AdministratorWish.RETRY,
+)
+CHANGES = pytest.mark.parametrize(
+    ("wish", "stage"),
+    [(DELETE, None), (HOLD, Stage.HELD), (FAIL, Stage.FAILED), (MOVE, Stage.HELD)],
+)
+
+
+def found_after(stage: Stage | None, message: QueueId) -> dict[QueueId, Stage]:
+    return {} if stage is None else {message: stage}
+
+
+@CHANGES
+async def test_change_of_an_operator_is_in_the_log(
+    logged_spool: LoggedSpoolOpener, wish: AdministratorWish, stage: Stage | None
+) -> None:
+    async with logged_spool() as store, logged_spool() as operator:
+        message = await put(store)
+        assert await operator.wish(message, wish)
+        after = cut(logged_spool)
+    async with after() as store:
+        assert await stages(store) == found_after(stage, message)
+
+
+async def test_release_by_an_operator_is_in_the_log(logged_spool: LoggedSpoolOpener) -> None:
+    async with logged_spool() as store:
+        message = await put(store)
+        assert await store.hold(message)
+        assert await store.retry(message)
+        after = cut(logged_spool)
+    async with after() as store:
+        assert await stages(store) == {message: Stage.READY}
+
+
+@CHANGES
+async def test_wish_for_a_claimed_message_is_in_the_log_when_the_claim_has_ended(
+    logged_spool: LoggedSpoolOpener, wish: AdministratorWish, stage: Stage | None
+) -> None:
+    async with logged_spool() as store, logged_spool() as operator:
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            assert await operator.wish(message, wish)
+            await claim.settle(Defer(Attempt(at=1.0, peer="", next_attempt=2.0)))
+        after = cut(logged_spool)
+    async with after() as store:
+        assert await stages(store) == found_after(stage, message)
+
+
+class Syncs:
+    """What each sync of a file or directory has put on stable storage."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self._root = root
+        self.names: list[str] = []
+        """The names in the spool at its last sync."""
+        self.envelope = b""
+        """The octets of an envelope at its last sync."""
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._noting(getattr(os, name)))
+
+    def _noting(self, sync: Callable[[int], None]) -> Callable[[int], None]:
+        def noting(descriptor: int) -> None:
+            self._note(Path(f"/proc/self/fd/{descriptor}").resolve())
+            sync(descriptor)
+
+        return noting
+
+    def _note(self, path: Path) -> None:
+        if path == self._root:
+            self.names = [each.name for each in path.glob("emailrelay.*")]
+        elif ".envelope" in path.name:
+            self.envelope = path.read_bytes()
+
+
+@CHANGES
+@pytest.mark.usefixtures("threads_sync")
+async def test_change_of_an_operator_is_synced_where_there_is_no_log(
+    synced_spool: SpoolOpener,
+    wish: AdministratorWish,
+    stage: Stage | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with synced_spool() as store:
+        message = await put(store)
+        syncs = Syncs(monkeypatch, synced_spool.directory)
+        assert await store.wish(message, wish)
+        names = [path.name for path in synced_spool.directory.glob("emailrelay.*")]
+        assert sorted(syncs.names) == sorted(names)
+        if stage is not None:
+            (envelope,) = synced_spool.directory.glob("*.envelope.*")
+            assert syncs.envelope == envelope.read_bytes()
+
+
+@pytest.mark.usefixtures("threads_sync")
+async def test_request_for_the_holder_of_a_claim_is_synced(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with synced_spool() as store:
+        message = await put(store)
+        async with await claimed(store, message):
+            syncs = Syncs(monkeypatch, synced_spool.directory)
+            assert await store.delete(message)
+            assert b'"wish":"delete"' in syncs.envelope
+
+
+def wish_during_the_sync(
+    monkeypatch: pytest.MonkeyPatch, operator: Store, message: QueueId, wish: AdministratorWish
+) -> None:
+    """Have an operator ask for something while a settlement is being synced."""
+
+    def asking(step: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def asked(*arguments: object) -> None:
+            monkeypatch.undo()
+            assert await operator.wish(message, wish)
+            await step(*arguments)
+
+        return asked
+
+    for way in (FileDurability, LogDurability):
+        for name in ("keep", "adopt"):
+            monkeypatch.setattr(way, name, asking(getattr(way, name)))
+
+
+ENDS: list[tuple[Settlement, AdministratorWish, Stage | None]] = [
+    (Hold("a virus"), DELETE, None),
+    (Hold("a virus"), FAIL, Stage.FAILED),
+    (Hold(), RETRY, Stage.UNFILTERED),
+    (Fail(Reply(550, "5.1.1 nobody")), DELETE, None),
+    (Fail(Reply(550, "5.1.1 nobody")), RETRY, Stage.UNFILTERED),
+    (Pass(quarantine="a virus"), DELETE, None),
+    (Pass(quarantine="a virus"), RETRY, Stage.HELD),
+]
+
+
+@pytest.mark.parametrize(("settlement", "wish", "stage"), ENDS)
+async def test_wish_during_the_sync_of_a_settlement_is_carried_out(
+    spool: SpoolOpener,
+    settlement: Settlement,
+    wish: AdministratorWish,
+    stage: Stage | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store, stage=Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            wish_during_the_sync(monkeypatch, operator, message, wish)
+            await claim.settle(settlement)
+        assert await stages(store) == found_after(stage, message)
+
+
+@pytest.mark.parametrize(("wish", "stage"), [(DELETE, None), (RETRY, Stage.HELD)])
+async def test_wish_during_the_sync_of_a_changed_message_in_quarantine_is_carried_out(
+    spool: SpoolOpener,
+    wish: AdministratorWish,
+    stage: Stage | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store, stage=Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            copy.content.write_bytes(b"Subject: filtered\r\n\r\n")
+            wish_during_the_sync(monkeypatch, operator, message, wish)
+            await claim.settle(Pass(quarantine="a virus"))
+        assert await stages(store) == found_after(stage, message)
+        if stage is Stage.HELD:
+            assert (await history_of(store, message)).held_for == "a virus"
