@@ -10,12 +10,12 @@ from uuid import UUID
 
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import uuid_of
 from emailrelay.stage import Stage
 from emailrelay.store.feed import Feed
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.marks import clock_mark
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
-from emailrelay.store.postgres.message.row import uuid_of
 
 BUSY, IDLE = 0.05, 2.0
 """Seconds between two questions: while messages come, and when none has come for a while."""
