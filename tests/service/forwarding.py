@@ -23,7 +23,7 @@ from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.server.waiting_mail import Recall, Recovered
+from emailrelay_forwarder.server.waiting_mail import OnRecovery, Recall
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.session.session_settings import SessionSettings
@@ -51,7 +51,7 @@ class Office:
     """In place of ``now``."""
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
-    on_recovery: Recovered | None = None
+    on_recovery: OnRecovery | None = None
     filters: ClientFilters | None = None
     partly: bool = False
     no_retry: bool = False

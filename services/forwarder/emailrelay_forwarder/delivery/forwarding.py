@@ -43,7 +43,7 @@ from emailrelay_forwarder.delivery.recipient_check import RecipientCheck
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.pause import TurnedAway
-from emailrelay_forwarder.server.waiting_mail import Recall, Recovered
+from emailrelay_forwarder.server.waiting_mail import OnRecovery, Recall
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
@@ -52,7 +52,7 @@ _STORE_PAUSE = 5.0
 class Forwarding:
     """The routes in use, and the attempts over them. ``recovered``: see ``ServerPause``."""
 
-    def __init__(self, rules: Rules, recovered: Recovered) -> None:
+    def __init__(self, rules: Rules, recovered: OnRecovery) -> None:
         self._rules = rules
         self._report = rules.report
         self._recovered = recovered

@@ -1,4 +1,4 @@
-"""What the servers that only envelopes name may use of this process, all of them together.
+"""The share of this process that servers get which only envelopes name, all of them together.
 
 A filter (``mx:``) may name any number of servers, and many of them may be silent. Mail for others
 must not wait for them.

@@ -13,7 +13,7 @@ from emailrelay_forwarder.server.named_servers import NamedServers
 from emailrelay_forwarder.server.pause import TurnedAway
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.server.smarthost import Smarthost
-from emailrelay_forwarder.server.waiting_mail import Recovered
+from emailrelay_forwarder.server.waiting_mail import OnRecovery
 from emailrelay_forwarder.session.policy import Policy
 from emailrelay_forwarder.session.route import NextServer, NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
@@ -71,7 +71,7 @@ class OpenRoutes:
         limits: Callable[[str], RouteLimits],
         report: Report,
         clock: Callable[[], float],
-        recovered: Recovered,
+        recovered: OnRecovery,
         places: int,
     ) -> None:
         self._open_session = open_session

@@ -14,7 +14,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.server.breaker import Breaker
-from emailrelay_forwarder.server.waiting_mail import Recovered, WaitingMail
+from emailrelay_forwarder.server.waiting_mail import OnRecovery, WaitingMail
 from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
 
@@ -51,7 +51,7 @@ class ServerPause:
         open_session: Callable[[], Coroutine[None, None, Session]],
         *,
         report: Report,
-        recovered: Recovered,
+        recovered: OnRecovery,
         opened: Callable[[Session], None],
     ) -> None:
         self._name = name

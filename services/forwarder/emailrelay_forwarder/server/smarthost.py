@@ -21,7 +21,7 @@ from emailrelay_forwarder.server.named_servers import NamedServers
 from emailrelay_forwarder.server.openings import Openings
 from emailrelay_forwarder.server.pause import ServerPause, TurnedAway
 from emailrelay_forwarder.server.send_rate import SendRate
-from emailrelay_forwarder.server.waiting_mail import Recovered
+from emailrelay_forwarder.server.waiting_mail import OnRecovery
 from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.session_error import NoSlot, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
@@ -41,7 +41,7 @@ class Smarthost:
         *,
         most: int,
         report: Report,
-        recovered: Recovered,
+        recovered: OnRecovery,
         named: NamedServers | None = None,
     ) -> None:
         self.name = str(route)

@@ -17,7 +17,7 @@ class Recall(NamedTuple):
     """True: others wait as well, too many to be remembered."""
 
 
-Recovered: TypeAlias = Callable[[Recall], None]
+OnRecovery: TypeAlias = Callable[[Recall], None]
 """Called when mail that was turned away may come again."""
 
 
