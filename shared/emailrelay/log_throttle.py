@@ -52,6 +52,8 @@ _NAMELESS = _Limit(lines=1, seconds=1.0)
 """For the failed logins of one source that have no name. Those with one have a pause."""
 _VARIOUS = _Limit(lines=0, seconds=60.0)
 """For all trouble of one kind whose reason gets no line of its own."""
+_MOST_SOURCES = 200
+"""Periods at a time, from which on nameless logins of all sources share one."""
 _MOST_REASONS = 20
 """Reasons of one kind that get lines of their own within a period; further ones are only
 counted."""
@@ -135,6 +137,8 @@ class LogThrottle:
             allowed = self._has_room(_CLIENTS, _BY_CLIENTS, event, "", now)
         elif isinstance(event, LoginFailed) and not event.user:
             source = source_of(event.client)
+            if len(self._periods) >= _MOST_SOURCES:
+                source = "various sources"
             reason = f"without a name, from {source}"
             allowed = self._has_room((LoginFailed, source), _NAMELESS, event, reason, now)
         else:

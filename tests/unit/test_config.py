@@ -255,3 +255,15 @@ def test_version_with_verbose_tells_the_capabilities(capsys: pytest.CaptureFixtu
     assert ended.value.code == 0
     assert first.startswith("emailrelay-receiver ")
     assert any(line.startswith("TLS library: ") for line in rest)
+
+
+@pytest.mark.parametrize("filters", ['["mx:"]', '["exit:0,mx:"]', "['\"mx:\"']"])
+def test_mx_as_a_client_filter_makes_the_smarthost_optional(filters: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"client_filter = {filters}\n")
+    assert read(ForwarderSettings, ["-c", path], {}).forward_to is None
+
+
+def test_a_wrong_client_filter_is_not_blamed_on_the_smarthost(tmp_path: Path) -> None:
+    path = write(tmp_path, 'client_filter = ["mxx:"]\n')
+    (problem,) = problems(ForwarderSettings, ["-c", path])
+    assert "mxx" in problem

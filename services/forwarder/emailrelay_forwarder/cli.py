@@ -127,6 +127,7 @@ def _tasks(settings: ForwarderSettings) -> int:
     """Return the most messages in hand at a time: a few more than the connections of all routes."""
     most = settings.connections_per_route
     wanted = sum(min(most, route.connections or most) for route in settings.routes.every)
+    wanted = wanted or most  # without a route, filters name the servers
     return min(wanted, _MOST_TASKS) + max(4, most // 4)
 
 
@@ -221,9 +222,10 @@ def _state(
     known = settings.routes.every
     servers = [server for route in known for server in route.smarthosts]
     others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
+    target = f"{servers[-1]}{others}" if servers else "the servers that filters name"
     return replace(
         state,
-        doing=f"delivering to {servers[-1]}{others}",
+        doing=f"delivering to {target}",
         trouble=state.trouble if away is None else str(away),
         waiting=store.waiting(Stage.READY),
         routes={**{route.name: "" for route in known}, **state.routes},

@@ -15,7 +15,7 @@ _NOTES = (
     ),
     (
         "The configuration file has one option per line, without dashes: "
-        "name value, or name=value. A # after a blank begins a comment."
+        "name value, or name=value. A # begins a comment, at the start or after a blank."
     ),
 )
 _FILE = HelpEntry(("config-file",), "A file with options; not the settings file of the services.")

@@ -74,7 +74,7 @@ TEXTS = MappingProxyType(
         "delivered": "delivered {id} to {peer}: {recipients} recipient(s): {reply}",
         "deferred": "deferred {id}: {reason}",
         "recipients_refused": "{peer} refused {recipients} recipient(s) of {id}: {reply}",
-        "delivery_refused": "refused {id}: {reply}",
+        "delivery_refused": "refused {id}: {reply} ({reason})",
         "failed": "failed {id}: {reason}",
         "bounced": "notice {notice} notifies the sender that {id} failed",
         "not_bounced": "no notice about {id}, which failed: {reason}",

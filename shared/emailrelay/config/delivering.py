@@ -16,6 +16,7 @@ from emailrelay.config.values import (
     PositiveCount,
     Seconds,
 )
+from emailrelay.filters.spec import split_list, unquoted
 from emailrelay.schedule import Schedule
 
 
@@ -70,9 +71,11 @@ class ForwardOptions(Declared):
     @classmethod
     def _given(cls, value: str | None, info: ValidationInfo) -> str | None:
         routes: tuple[RouteSettings, ...] | None = info.data.get("route")
-        if routes is None:  # They are wrong, and their own problem is enough.
+        filters: list[str] | None = info.data.get("client_filter")
+        if routes is None or filters is None:  # They are wrong, and their own problem is enough.
             return value
-        finds_servers = any(spec.startswith("mx:") for spec in info.data.get("client_filter", ()))
+        specs = (unquoted(part) for listed in filters for part in split_list(listed))
+        finds_servers = any(spec.startswith("mx:") for spec in specs)
         if value is None and not finds_servers and not any(route.takes_all for route in routes):
             rest = "for mail that matches no [[route]]; " if routes else "to forward to; "
             raise ValueError(f"there is no server {rest}give the smarthost as HOST:PORT")

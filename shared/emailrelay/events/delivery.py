@@ -40,11 +40,15 @@ class Deferred(MailEvent):
 
 
 class DeliveryRefused(MailEvent):
-    """The client that waits for this delivery gets a refusal; the message is not kept."""
+    """The client that waits for this delivery gets a refusal; the message is not kept.
+
+    ``reason`` has the cause also where the client's reply does not tell it.
+    """
 
     id: QueueId
     peer: str
     reply: str
+    reason: str
     route: str = ""
     code: int = 0
 

@@ -174,7 +174,7 @@ COUNTERS: tuple[CounterRule, ...] = (
     _counter(
         DeliveryRefused,
         "emailrelay_deliveries_refused",
-        "Refusals that clients got which waited for a delivery, by route and code of the reply.",
+        "Refusals sent to clients that waited for a delivery, by route and code of the reply.",
         labels=("route", "code"),
         increments=_of_route,
     ),

@@ -105,7 +105,7 @@ def read_age(name: str, value: str) -> float | None:
     """Return an age in seconds; None: the value is empty.
 
     Raises:
-        Problem: the value is none; the text names it.
+        Problem: the value is not an age; the text names it.
 
     """
     try:

@@ -143,7 +143,7 @@ class Attempts:
                     route.forget(message.claim.id)
                 return
             first = first or progress.trouble
-            if isinstance(progress.trouble, NoPlace):
+            if _has_no_place(progress):
                 break
         progress.trouble = first
 
@@ -190,3 +190,7 @@ def _stopped_by(trouble: SessionError, progress: Progress) -> None:
     progress.trouble = trouble
     if isinstance(trouble, NotYet):
         progress.turn = trouble.again
+
+
+def _has_no_place(progress: Progress) -> bool:
+    return isinstance(progress.trouble, NoPlace)

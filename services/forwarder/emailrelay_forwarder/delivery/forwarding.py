@@ -230,6 +230,7 @@ class Forwarding:
                 id=claim.id,
                 peer=progress.peer,
                 reply=str(answer),
+                reason=str(progress.obstacle or progress.trouble or answer),
                 route=route,
                 code=answer.code,
                 **about,

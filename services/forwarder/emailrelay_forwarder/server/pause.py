@@ -30,6 +30,8 @@ _OPENING = frozenset(
 )
 
 
+_LONGEST_WISH = 30.0
+"""Seconds that a message which an operator made due waits for a probe."""
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 """An enhanced status code (RFC 3463) at the beginning of a reply's text."""
 
@@ -159,7 +161,11 @@ class ServerPause:
         try:
             self._tried.clear()
             self.try_now()
-            await self._tried.wait()
+            with contextlib.suppress(
+                TimeoutError
+            ):  # the probe may wait for others: other mail does not
+                async with asyncio.timeout(_LONGEST_WISH):
+                    await self._tried.wait()
         finally:
             self._next_wish = self._loop.time() + self._breaker.shortest
 

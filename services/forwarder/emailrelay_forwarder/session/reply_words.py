@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from emailrelay.reply import Reply
 
 _GAP = "…"
-_ENCLOSED = re.compile(r'<[^>]*(?:>|\Z)|"[^"]*"@')
+_ENCLOSED = re.compile(r'<[^>]*>|<\S[^>]*\Z|"[^"]*"@')
 
 
 def own_words(reply: Reply, *addresses: str) -> str:

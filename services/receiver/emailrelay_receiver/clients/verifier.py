@@ -32,7 +32,7 @@ from emailrelay_receiver.dialogue.verifier_answer import (
 _MOST_AT_ONCE = 20
 """Questions; further ones wait."""
 _NO_QUESTION = Unknown(
-    Reply(550, "5.1.3 an address that is so long, or contains |, cannot be checked here"),
+    Reply(550, "5.1.3 an address this long, or with |, cannot be checked here"),
     "not asked about a recipient that does not fit into a question",
 )
 
