@@ -1,5 +1,6 @@
 """A single pass of the forwarder over a spool: it tries all mail once and exits."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from tests.fakes.name_server import name_server
 from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarder_process import forwarder, history, ids, put
 
+from emailrelay import service_status
+from emailrelay.process_state import ProcessState
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -118,3 +121,28 @@ async def test_without_a_smarthost_mail_that_no_filter_routes_waits(
     ):
         assert await running.end() == 1
     assert await ids(store) == [message]
+
+
+async def test_without_a_smarthost_the_status_names_no_trouble(
+    store: Store, spool: Path, tmp_path: Path
+) -> None:
+    options = ("--client-filter", "mx:127.0.0.1:9", "--runtime-dir", str(tmp_path / "run"))
+    async with forwarder(spool, "", *options) as running:
+        await running.until("started")
+        async with asyncio.timeout(60):
+            while not (states := _states(tmp_path / "run")):  # noqa: ASYNC110 -- another process
+                await asyncio.sleep(0.05)
+        assert [(state.doing, state.trouble) for state in states] == [
+            ("delivering to the servers that filters name", "")
+        ]
+        assert await running.stop() == 0
+    assert await ids(store) == []
+
+
+def _states(runtime: Path) -> list[ProcessState]:
+    """Return the states of the forwarder's processes that are known by now."""
+    try:
+        found = service_status.read(runtime, "forwarder").processes
+    except FileNotFoundError:
+        return []
+    return [each.state for each in found if each.state.doing]
