@@ -9,6 +9,8 @@ from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
 from tests.contract.mail import claimed, history_of, put, stages
 from tests.contract.played_cut import cut
 
+from emailrelay.ack import Ack
+from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import AdministratorWish, Attempt
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -189,3 +191,33 @@ async def test_wish_during_the_sync_of_a_changed_message_in_quarantine_is_carrie
         assert await stages(store) == found_after(stage, message)
         if stage is Stage.HELD:
             assert (await history_of(store, message)).held_for == "a virus"
+
+
+async def test_wish_during_the_sync_of_another_operators_change_is_carried_out(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store)
+        wish_during_the_sync(monkeypatch, operator, message, DELETE)
+        assert await store.wish(message, HOLD)
+        assert await stages(store) == {}
+
+
+@pytest.mark.usefixtures("threads_sync")
+async def test_deletion_of_the_rest_of_an_answered_delivery_is_synced(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Address("a@there.test"), Address("b@there.test")
+    envelope = Envelope(sender=Address("from@us.test"), to_remote=(first, second))
+    async with synced_spool() as store, store.draft(envelope) as draft:
+        draft.write(b"Subject: x\r\n\r\nx\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        async with await claimed(store, draft.id) as claim:
+            assert await store.delete(draft.id)
+            syncs = Syncs(monkeypatch, synced_spool.directory)
+            replies = {first: Reply(250, "2.0.0 Ok"), second: Reply(450, "4.2.0 later")}
+            attempt = Attempt(at=1.0, peer="there", replies=replies, next_attempt=2.0)
+            syncs.names = ["none"]
+            await claim.settle(Defer(attempt), Reply(250, "2.0.0 Ok"))
+        assert await stages(store) == {}
+        assert syncs.names == []

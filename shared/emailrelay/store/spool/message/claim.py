@@ -17,6 +17,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
@@ -221,6 +222,7 @@ class SpoolClaim(Claim):
         ):  # another user's; the line in its journal is enough
             os.fchmod(self._locked.descriptor, self._spool.root.file_mode())
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
+        self._lasting = True
 
     def _record(self, settlement: Settlement) -> Awaitable[None]:
         match settlement:
@@ -232,10 +234,10 @@ class SpoolClaim(Claim):
                 return self._change(settlement)
 
     async def _leave(self, change: Change) -> None:
-        # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
-        lasting = self.ack is not Ack.DELIVERED
-        durability = self._spool.durability.settlements(self._since) if lasting else None
-        self._doubt.delivered()
+        durability = self._spool.durability.settlements(self._since) if self._lasting else None
+        deleted = change.end is MessageEnd.DELETED
+        if not deleted:
+            self._doubt.delivered()
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
@@ -244,7 +246,7 @@ class SpoolClaim(Claim):
         if not removed:
             # It was moved out of reach: if it comes back, no recipient gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
-            replies = dict.fromkeys(self.history.pending(self.envelope), done)
+            replies = {} if deleted else dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal_format.write(Attempt(at=now, peer="", replies=replies)))
         else:
             self._remember(change)

@@ -10,15 +10,15 @@ import os
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import regular_files
-from emailrelay.store.spool.message import moves
+from emailrelay.store.spool.message import moves, wishes
 from emailrelay.store.spool.message.spool import Spool
 
 
 async def record(spool: Spool, message: QueueId, *, synced: bool) -> None:
-    """Record a message that stands at HELD, if there is a log.
+    """Record a message that is at HELD, if there is a log.
 
-    ``synced``: its files and their names are; else an earlier process has left them, and they are
-    synced now.
+    ``synced``: True: its files and their names are synced. False: an earlier process left them, and
+    they are synced now.
 
     Raises:
         OSError: the disk refuses, or another process works on the message.
@@ -35,6 +35,7 @@ async def record(spool: Spool, message: QueueId, *, synced: bool) -> None:
             await _sync(locked)
         settlements = spool.durability.settlements()
         await settlements.keep(message, Stage.HELD, locked.descriptor)
+    await wishes.grant_late(spool, message, Stage.HELD)
 
 
 async def _sync(locked: moves.Locked) -> None:

@@ -33,6 +33,9 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                 with locked:
                     rewriting.prepare(locked)
                     await grant(locked, wished)
+                # Another operator may have found the message locked meanwhile.
+                if locked.stage in (Stage.FAILED, Stage.HELD):
+                    await grant_late(spool, message, locked.stage)
         return True
     return False
 
@@ -83,7 +86,7 @@ async def _make(locked: Locked, change: Change) -> None:
 
 
 async def grant_late(spool: Spool, message: QueueId, stage: Stage) -> None:
-    """Carry out a wish that came while a claim ended at ``stage``, where no service looks for it.
+    """Carry out a wish that came while a lock ended at ``stage``, where no service looks for it.
 
     Raises:
         OSError: the disk refuses.
