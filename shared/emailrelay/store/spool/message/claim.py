@@ -74,6 +74,8 @@ class SpoolClaim(Claim):
         self._replacement: Replacement | None = None
         self._doubt = doubt or Doubt(locked.spool, locked.id)
         self._since = time.monotonic()
+        self._lasting = ack is not Ack.DELIVERED
+        """False: its end needs no record: if it comes back after a power cut, it is withdrawn."""
         self._open = True
         self._handed_over = False
         self._settled = False
@@ -243,13 +245,13 @@ class SpoolClaim(Claim):
             removed = await self._surely(
                 "remove a finished message", lambda: moves.remove(self._locked)
             )
-        if not removed:
+        if removed:
+            self._remember(change)
+        elif not deleted:
             # It was moved out of reach: if it comes back, no recipient gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
-            replies = {} if deleted else dict.fromkeys(self.history.pending(self.envelope), done)
+            replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal_format.write(Attempt(at=now, peer="", replies=replies)))
-        else:
-            self._remember(change)
         if durability is not None:
             self._doubt.end()
             await durability.removed(self._spool.root, self._hand_over())
