@@ -153,7 +153,8 @@ async def test_wish_that_comes_during_the_adoption_is_obeyed(
             async def asked_meanwhile(*job: object) -> None:
                 nonlocal asked
                 if not asked:
-                    asked = await store.hold(message)
+                    asked = True  # the operator's wish is synced as well
+                    assert await store.hold(message)
                 await sync(*job)
 
             return asked_meanwhile
