@@ -191,10 +191,14 @@ async def test_message_for_too_many_domains_is_refused(desk: Desk) -> None:
     assert refusal(await desk.ask("split:", copy=copy)).reply.code == 552
 
 
-def test_example_of_the_page_is_understood_and_wrong_places_are_refused() -> None:
-    (flag,) = re.findall(r"emailrelay-filterd (--filter split:\S*)", PAGE)
-    settings = read(FilterdSettings, flag.split(), {})
-    assert [str(one) for one in settings.chain] == ["split:", "mx:"]
+def test_example_of_the_page_is_understood_and_wrong_places_are_refused(tmp_path: Path) -> None:
+    (example,) = re.findall(r'filter = \["split:"\]\nclient_filter = .*\n', PAGE)
+    file = tmp_path / "relay.toml"
+    file.write_text(example)
+    settings = read(FilterdSettings, ["-c", str(file)], {})
+    assert [str(one) for one in settings.chain] == ["split:"]
+    client = read(ForwarderSettings, ["-c", str(file)], {})
+    assert [str(one) for one in client.client_chain] == ["mx:"]
     with pytest.raises(ConfigError, match="split: must be the first"):
         read(FilterdSettings, ["--filter=mx:,split:"], {})
     with pytest.raises(ConfigError, match="client filters run at each attempt"):
