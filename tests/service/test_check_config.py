@@ -99,7 +99,7 @@ def test_filter_that_changes_recipients_after_the_next_server_is_asked_is_named(
     assert "line 2: needs ack = delivered" in said
 
 
-def test_a_file_of_accounts_that_admits_nobody_is_warned_of(tmp_path: Path) -> None:
+def test_a_file_of_accounts_that_admits_no_client_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("client plain x y\n")
     file.chmod(0o600)

@@ -67,7 +67,7 @@ def _clients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         except ConfigError as error:
             yield from of_error("server_auth", error)
         else:
-            if server.admits_nobody:
+            if server.admits_no_client:
                 text = (
                     f"{settings.server_auth}: has no server line, so no client can send mail; "
                     "add one (emailrelay-passwd)"

@@ -89,7 +89,7 @@ class ServerSecrets:
         return bool(self._users)
 
     @property
-    def admits_nobody(self) -> bool:
+    def admits_no_client(self) -> bool:
         """Tell whether no client can send mail: no user, and no trusted network."""
         return not self._users and not self._trusted
 

@@ -56,7 +56,8 @@ class Users:
         """Read the file again after a change, which ends all sessions.
 
         Raises:
-            ConfigError: see ``SecretsFile.refresh``. Nobody is let in until the next change.
+            ConfigError: see ``SecretsFile.refresh``. No user can sign in until the file changes
+                again.
 
         """
         try:

@@ -42,7 +42,7 @@ class ErrorPages:
 
         try:
             await self._app(scope, receive, noted)
-        except ClientDisconnect:  # there is nobody to answer
+        except ClientDisconnect:  # the client does not wait for an answer
             return
         except Exception as error:  # noqa: BLE001 -- this is the edge: no error goes further
             request = Request(scope)

@@ -10,7 +10,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreForbidden, StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
@@ -19,7 +19,7 @@ from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import entrance
 from emailrelay.store.postgres.message.committing import Committer, NewMessage
 from emailrelay.store.postgres.short_work import opened
-from emailrelay.store.submission import Submission, SubmissionForbidden
+from emailrelay.store.submission import Submission, SubmissionForbidden, SubmissionRefused
 
 
 class PostgresSubmission(Submission):
@@ -87,8 +87,10 @@ class PostgresSubmission(Submission):
         committer = Committer(self._database)
         try:
             await committer.commit(message)
-        except StoreUnusable as error:  # this user can read the tables, but not change them
+        except StoreForbidden as error:  # this user can read the tables, but not change them
             raise SubmissionForbidden(str(error)) from error
+        except StoreUnusable as error:
+            raise SubmissionRefused(str(error)) from error
         finally:
             await committer.close()
 

@@ -148,7 +148,7 @@ class HandedClaim(Claim):
                 self._settled = True
             raise
         except OSError as error:
-            # Given back, a message that nobody has is tried again, unless its client has an answer.
+            # A message that no server has accepted goes back, and is tried again.
             self._settled = has_delivered(settlement)
             raise StoreError(f"settle {self.id}", error) from error
         finally:
