@@ -1,6 +1,7 @@
 """A server that can be used again makes its own mail due, and not the mail for other servers."""
 
 import asyncio
+from copy import copy
 
 import pytest
 from tests.fakes.smtp_peer import Act, Say, SmtpPeer, Wait
@@ -14,6 +15,7 @@ from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.memory.claim import MemoryClaim
 from emailrelay_forwarder import recalls
+from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.recalls import Recalls
 from emailrelay_forwarder.server import waiting_mail
 from emailrelay_forwarder.server.breaker import Breaker
@@ -163,3 +165,12 @@ async def test_all_mail_is_made_due_seldom(monkeypatch: pytest.MonkeyPatch) -> N
             await asyncio.wait_for(wakes.wait(), 60)
         recalling.close()
     assert len(woken) == 1
+
+
+async def test_message_may_be_in_hand_twice() -> None:
+    """A database gives a message again when the lease of its claim has run out."""
+    async with SmtpPeer({"RCPT": "450 4.2.0 later"}) as peer:
+        office = Office(peer.address)
+        claim = await office.claim(await office.put())
+        both = (office.forwarding.forward(each, Progress()) for each in (claim, copy(claim)))
+        assert [type(end) for end in await asyncio.gather(*both)] == [Defer, Defer]

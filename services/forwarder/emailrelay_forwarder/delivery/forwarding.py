@@ -23,7 +23,6 @@ from emailrelay.journal import Attempt
 from emailrelay.mail_fields import mail_fields
 from emailrelay.message_end import MessageEnd
 from emailrelay.process_state import ProcessState
-from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
     Defer,
@@ -56,8 +55,11 @@ class Forwarding:
         self._rules = rules
         self._report = rules.report
         self._recovered = recovered
-        self._in_hand: dict[QueueId, bool] = {}
-        """The messages in hand; True: one of them was to be made due meanwhile."""
+        self._in_hand: dict[Claim, bool] = {}
+        """The claims in hand; True: the message was to be made due meanwhile.
+
+        Two claims may have the same message: a database gives it again when a lease has run out.
+        """
         self._open_routes = OpenRoutes(
             rules.open_session,
             most=rules.most,
@@ -75,10 +77,11 @@ class Forwarding:
 
     def _call_back(self, recall: Recall) -> None:
         called = frozenset(recall.messages)
-        for message in self._in_hand:
-            if recall.more or message in called:
-                self._in_hand[message] = True
-        others = [message for message in recall.messages if message not in self._in_hand]
+        for claim in self._in_hand:
+            if recall.more or claim.id in called:
+                self._in_hand[claim] = True
+        in_hand = {claim.id for claim in self._in_hand}
+        others = [message for message in recall.messages if message not in in_hand]
         self._recovered(Recall(others, recall.more))
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
@@ -86,7 +89,7 @@ class Forwarding:
 
         If cancelled, it records the replies so far, and leaves the rest to another attempt.
         """
-        self._in_hand[claim.id] = False
+        self._in_hand[claim] = False
         try:
             try:
                 await self._attempts.make(claim, progress)
@@ -102,7 +105,7 @@ class Forwarding:
             settlement = await self._settle(claim, progress)
         finally:
             progress.settled.set()
-            called = self._in_hand.pop(claim.id)
+            called = self._in_hand.pop(claim)
         if called and progress.trouble is not None:
             # The server was back before the message was recorded as one that waits for it.
             self._recovered(Recall([claim.id]))
