@@ -13,7 +13,7 @@ from emailrelay.envelope import Address
 EVERY_NAME = "*"
 """The alias of the local names without one of their own, but not of an alias's own address.
 
-So ``root = "admin@example.net"`` leads to the person also if ``example.net`` is a name of this host.
+So ``root = "admin@example.net"`` leads to the person, also at a host whose name is ``example.net``.
 """
 LOCALHOST = ("localhost", "localhost.localdomain")
 MOST_ADDRESSES = 1000
