@@ -238,7 +238,8 @@ class SpoolClaim(Claim):
     async def _leave(self, change: Change) -> None:
         durability = self._spool.durability.settlements(self._since) if self._lasting else None
         deleted = change.end is MessageEnd.DELETED
-        if not deleted:
+        # After a kill, a client that waits must get an answer: the message is tried again.
+        if not deleted and self._lasting:
             self._doubt.delivered()
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
