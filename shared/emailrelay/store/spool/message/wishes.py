@@ -10,7 +10,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import file_octets, regular_files
 from emailrelay.store.spool.durable.jobs import raise_error
-from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message import adoption, moves, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.transition import Change
@@ -31,6 +31,8 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                     continue  # it was moved or removed, perhaps before the wish was there
             if locked is not None:
                 with locked:
+                    if _adopts(locked):
+                        continue  # it is at a later stage now
                     rewriting.prepare(locked)
                     await grant(locked, wished)
                 # Another operator may have found the message locked meanwhile.
@@ -38,6 +40,14 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                     await grant_late(spool, message, locked.stage)
         return True
     return False
+
+
+def _adopts(locked: Locked) -> bool:
+    """Complete what a dead filterd began; at another stage the message might lack its content."""
+    try:
+        return locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked)
+    except PermissionError:  # another user's: the next claim does it
+        return False
 
 
 async def _ask(spool: Spool, message: QueueId, stage: Stage, wished: AdministratorWish) -> None:
