@@ -1,6 +1,7 @@
 """The wishes of operators: what the store has carried out stays so after a power cut."""
 
 import os
+from functools import partial
 
 from emailrelay import journal_format
 from emailrelay.errors import as_store_error
@@ -90,8 +91,8 @@ async def _make(locked: Locked, change: Change) -> None:
     else:
         if change.entries:
             locked.append(b"".join(map(journal_format.write, change.entries)))
-        await durability.keep(locked.id, change.stage, locked.descriptor)
-        moves.show(locked, change.stage, change.due)
+        show = partial(moves.show_kept, locked, change.stage, change.due)
+        await durability.keep(locked.id, change.stage, locked.descriptor, show)
     await durability.removed(spool.root, ())
 
 
