@@ -95,6 +95,15 @@ async def test_server_that_speaks_in_clear_is_found_where_tls_was_expected(
     assert "leave out client-tls-connection" in found["remedy"]
 
 
+async def test_server_without_starttls_is_not_asked_for_it_with_another_setting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with SmtpPeer() as peer:
+        found = await problem(capsys, peer.address, "--client-tls-required")
+    assert "the server offers no STARTTLS" in found["text"]
+    assert "use a port on which the server encrypts" in found["remedy"]
+
+
 @pytest.mark.parametrize(
     ("script", "text", "remedy"),
     [

@@ -57,6 +57,13 @@ _KNOWN_REPLIES = (
         "verify the sender's address or domain there, or request production access",
     ),
     _known(
+        r"the server offers no STARTTLS",
+        "use a port on which the server encrypts (587, or 465 with client-tls-connection), and "
+        "check whether a firewall removes STARTTLS; only in your own network: client-tls = false, "
+        "for an account also client-auth-in-clear",
+        SessionStep.STARTTLS,
+    ),
+    _known(
         r"starttls|encryption (is )?required|must issue a starttls|5\.7\.10\b|4\.7\.10\b|"
         r"requires? (tls|encryption)",
         "one side requires encryption and the other does not offer it: set client-tls (587) or "
