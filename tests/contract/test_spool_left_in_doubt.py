@@ -32,6 +32,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks.final_dots import FinalDots
 from emailrelay.store.spool.message import handed_claim, moves
+from emailrelay.store.spool.message.delivery_wait import DeliveryWait
 
 PEER = "mx.test:25"
 PARTLY = Defer(attempt(1.0, next_attempt=1.0, ann=OK, bob=LATER))
@@ -118,6 +119,45 @@ async def test_delivery_is_named_at_once_if_its_client_has_no_answer(
             patch.setattr(moves, "_was_removed", full)
             await cancelled_in_trouble(spool, deliver(other, draft.id, Done()))
         assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+
+
+async def test_doubt_about_a_delivery_with_a_waiting_client_is_named_once(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        async with spool() as other:
+            with monkeypatch.context() as patch:
+                patch.setattr(moves.Locked, "append", full)
+                await cancelled_in_trouble(spool, deliver(other, draft.id, PARTLY))
+        async with spool():
+            assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+
+
+async def test_removed_message_whose_answer_was_on_its_way_is_named_once(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        async with spool() as other:
+            spool.reports.clear()
+            telling = asyncio.Event()
+
+            async def tell(*_: object) -> bool:
+                telling.set()
+                return await asyncio.Event().wait()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(DeliveryWait, "tell", tell)
+                task = asyncio.create_task(deliver(other, draft.id, Done()))
+                await asyncio.wait_for(telling.wait(), PATIENCE)
+                task.cancel()
+                await asyncio.wait((task,))
+            assert await stages(other) == {}
+        async with spool():
+            assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
 
 
 async def test_message_without_files_that_some_have_is_named(

@@ -15,7 +15,6 @@ from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
@@ -246,6 +245,7 @@ class SpoolClaim(Claim):
                 "remove a finished message", lambda: moves.remove(self._locked)
             )
         if removed:
+            self._doubt.removed()
             self._remember(change)
         elif not deleted:
             # It was moved out of reach: if it comes back, no recipient gets a second copy.
@@ -363,10 +363,8 @@ class SpoolClaim(Claim):
 
     def _leave_in_doubt(self) -> None:
         """Leave a delivery that could not be recorded to the next opener, as after a kill."""
-        if self._doubt.leave():
+        if self._doubt.leave(awaited=self.ack is Ack.DELIVERED):
             self._put_off = True  # a forwarder that claims it at once would come before
-            if self.ack is Ack.DELIVERED:  # its client has no answer, and sends it again
-                self._spool.report(PossibleDuplicate(id=self.id, peer=self._doubt.peer))
 
     def _put_off_after_trouble(self, error: Exception) -> None:
         """Put the message off: filters that send mail would send it again at each try."""
