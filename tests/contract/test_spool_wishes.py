@@ -223,6 +223,20 @@ async def test_each_wish_during_the_sync_of_the_one_before_is_carried_out(
         assert await stages(store) == found_after(stage, message)
 
 
+async def test_wish_during_the_sync_of_one_that_a_notifier_carries_out_is_carried_out(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store)
+        assert await store.fail(message)
+        failure = await store.failure(message)
+        assert failure is not None
+        async with failure:
+            assert await operator.wish(message, HOLD)
+            wish_during_the_sync(monkeypatch, operator, message, DELETE)
+        assert await stages(store) == {}
+
+
 @pytest.mark.usefixtures("threads_sync")
 async def test_deletion_of_the_rest_of_an_answered_delivery_is_synced(
     synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
