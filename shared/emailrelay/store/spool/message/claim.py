@@ -167,18 +167,19 @@ class SpoolClaim(Claim):
                     await self._added.show()
             finally:
                 await self.release()
-        await self._grant_late(settlement)
+        if not isinstance(settlement, Done):
+            await self._grant_late(settlement)
         return heard
 
     async def _grant_late(self, settlement: Settlement) -> None:
         """Carry out a wish that came while the message failed or was set aside."""
         held = isinstance(settlement, Pass) and settlement.quarantine is not None
-        stage = Stage.HELD if held else self._locked.stage
-        if stage is not self.stage and stage in (Stage.FAILED, Stage.HELD):
-            try:
-                await wishes.grant_late(self._spool, self.id, stage)
-            except OSError as error:
-                self._spool.trouble(f"carry out the wish for {self.id}", error)
+        try:
+            await wishes.grant_late(
+                self._spool, self.id, Stage.HELD if held else self._locked.stage
+            )
+        except OSError as error:
+            self._spool.trouble(f"carry out the wish for {self.id}", error)
 
     async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
