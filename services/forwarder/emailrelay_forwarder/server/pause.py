@@ -95,7 +95,7 @@ class ServerPause:
             self._waiting.add(message)
 
     def forget(self, message: QueueId) -> None:
-        """Undo ``keep``: another server has answered for the message."""
+        """Undo ``keep``: another server has answered for the message, or it is gone."""
         self._waiting.discard(message)
 
     def check(self) -> None:
