@@ -97,7 +97,7 @@ bench: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "E-MailRelay is installed in .venv. The first time takes some minutes."
+	@echo "Installing E-MailRelay in .venv. The first time takes some minutes."
 	@echo "1 of 4: make .venv, a place for Python packages"
 	@$(PYTHON) -m venv .venv
 	@echo "2 of 4: get a new pip, which installs packages"

@@ -11,31 +11,41 @@ from pathlib import Path
 
 from bench.sinks import free_port
 
-# In Python: a shell reads its input octet by octet, a system call for each.
-_LOOP = f"""#!{sys.executable}
-import sys
-for line in sys.stdin:
-    print("ok", flush=True)
-"""
+# The interpreter itself: a virtual environment would add the search of its packages to each start.
+_PYTHON = Path(sys.base_prefix, "bin/python3")
+_LANGUAGES = {
+    "sh": ("#!/bin/sh", "", "while read -r path; do echo ok; done"),
+    "python": (
+        f"#!{_PYTHON}",
+        "",
+        'import sys\nfor line in sys.stdin:\n    print("ok", flush=True)',
+    ),
+    "perl": ("#!/usr/bin/perl", "", '$| = 1;\nprint "ok\\n" while <STDIN>;'),
+}
+"""By language: the first line, a program for one message, and one that answers each message."""
+
+LANGUAGES = tuple(_LANGUAGES)
 
 
 @contextlib.contextmanager
 def spec_of(word: str, directory: Path) -> Generator[str]:
     """Give the spec of a filter, which works in the block.
 
-    ``net:`` is a server and ``pipe:`` a program of this module; any other word is a spec itself.
+    ``net:`` is a server of this module, a language is a program that is started for each message,
+    ``pipe:LANGUAGE`` one that stays running. Any other word is a spec itself.
     """
-    match word:
-        case "net:":
-            with _server() as port:
-                yield f"net:127.0.0.1:{port}"
-        case "pipe:":
-            program = directory / "loop"
-            program.write_text(_LOOP)
-            program.chmod(0o755)
-            yield f"pipe:{program}"
-        case _:
-            yield word
+    kind, _, language = word.rpartition(":")
+    if word == "net:":
+        with _server() as port:
+            yield f"net:127.0.0.1:{port}"
+    elif language in _LANGUAGES and kind in {"", "pipe"}:
+        first, once, loop = _LANGUAGES[language]
+        program = directory / "filter"
+        program.write_text(f"{first}\n{loop if kind else once}\n")
+        program.chmod(0o755)
+        yield f"pipe:{program}" if kind else str(program)
+    else:
+        yield word
 
 
 @contextlib.contextmanager

@@ -146,7 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--one", action="store_true", help="one message a session")
     parser.add_argument("--proxy", action="store_true", help="clients wait for the delivery")
     parser.add_argument(
-        "--filter", action="append", default=[], help="of filterd; net: and pipe: are our own"
+        "--filter",
+        action="append",
+        default=[],
+        help="of filterd; net:, pipe:python and the like are our own",
     )
     parser.add_argument("--workers", type=int, default=1, help="of each service [1]")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from bench.accepting import spec_of
+from bench.accepting import LANGUAGES, spec_of
 from bench.case import Bench, Case, Figures, Goal, Wanted
 from bench.cases.relay import RATE, relayed
 from bench.load import KIB, Load, warm_up
@@ -60,7 +60,7 @@ CASES = (
         contestants={
             "none": partial(_ours, word=""),
             "net": partial(_ours, word="net:"),
-            "pipe": partial(_ours, word="pipe:"),
+            "pipe": partial(_ours, word="pipe:python"),
             "exit": partial(_ours, word="exit:0"),
             "program": partial(_ours, word=_PROGRAM),
             "postfix": _postfix,
@@ -73,5 +73,17 @@ CASES = (
             Goal(figure=RATE, of="pipe", to="none", synced=0.8),
         ),
         short=0.2,
+    ),
+    *(
+        Case(
+            name=f"filters-{language}",
+            words=f"a filter in {language}, 10 KiB, 20 sessions",
+            contestants={
+                "for each message": partial(_ours, word=language),
+                "stays running": partial(_ours, word=f"pipe:{language}"),
+            },
+            goals=(Goal(figure=RATE, of="stays running", to="for each message", synced=1.0),),
+        )
+        for language in LANGUAGES
     ),
 )

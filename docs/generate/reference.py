@@ -24,7 +24,7 @@ commands: each service reads its own keys and ignores those of the others.
 sources.
 
 Routes and accounts, for example, are tables in the file, such as `[[route]]`, and can occur several
-times. They have no flags. They are at the end of this page and at the end of the file.
+times. They have no options. They are at the end of this page and at the end of the file.
 
 **Flags** such as `--remote-clients` need no value, but can have one: `--remote-clients=no`. In the
 environment they are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or

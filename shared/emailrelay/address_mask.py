@@ -1,4 +1,4 @@
-"""Masks mail addresses in the events of the log, for hosts where privacy wants it."""
+"""Masks mail addresses in the events of the log, for hosts that need privacy."""
 
 import re
 from collections.abc import Callable

@@ -11,7 +11,10 @@ from typing import NamedTuple, cast
 from emailrelay.envelope import Address
 
 EVERY_NAME = "*"
-"""The alias of all local names without an alias of their own."""
+"""The alias of the local names without one of their own, but not of an alias's own address.
+
+So ``root = "admin@example.net"`` leads to the person, also at a host whose name is ``example.net``.
+"""
 LOCALHOST = ("localhost", "localhost.localdomain")
 MOST_ADDRESSES = 1000
 """The most addresses of one name; further ones are left out."""
@@ -51,7 +54,7 @@ class Aliases(NamedTuple):
         found, seen, waiting = dict[Address, None](), set[str](), [address]
         while waiting and len(found) < MOST_ADDRESSES:
             each = waiting.pop()
-            name, targets = self.name(each), self._targets(each)
+            name, targets = self.name(each), self._targets(each, in_table=bool(seen))
             if name is None or targets is None:
                 found[each] = None
             elif name not in seen:
@@ -59,11 +62,13 @@ class Aliases(NamedTuple):
                 waiting.extend(reversed(targets))
         return tuple(found) or (address,)
 
-    def _targets(self, address: Address) -> tuple[Address, ...] | None:
+    def _targets(self, address: Address, *, in_table: bool) -> tuple[Address, ...] | None:
         name = self.name(address)
         if not name:
             return None
-        return self.table.get(name, self.table.get(EVERY_NAME))
+        _, at, domain = address.rpartition("@")
+        final = in_table and at and domain.lower() not in LOCALHOST
+        return self.table.get(name, None if final else self.table.get(EVERY_NAME))
 
 
 NO_ALIASES = Aliases()

@@ -1,4 +1,4 @@
-"""Work that is done once for all that one turn of the event loop does."""
+"""Work that is done once, at the end of a turn of the event loop."""
 
 from collections.abc import Callable
 

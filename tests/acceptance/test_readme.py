@@ -107,8 +107,8 @@ def is_shown(honcho: Process, number: int) -> bool:
     return False
 
 
-def reads_them_in_the_console(honcho: Process, port: int, sent: int) -> None:
-    """Sign in as the terminal says, and read what the smarthost got."""
+def reads_them_in_the_console(honcho: Process, port: int, sent: int, smarthost: str) -> None:
+    """Sign in as the terminal says, and read what the smarthost got, and the route to it."""
     until(partial(is_told, honcho, "event=started service=console"), "the console starts")
     told = re.search(
         r"console: http://127.0.0.1:(\d+)/ .* name (\S+), password (\S+)", honcho.log.read_text()
@@ -123,6 +123,7 @@ def reads_them_in_the_console(honcho: Process, port: int, sent: int) -> None:
         page.text.partition('<a href="/received/')[2].partition('"')[0].join(("/received/", ""))
     )
     assert "X-Relayed: by E-MailRelay" in first.text
+    assert smarthost in browser.get("/routes").text
 
 
 def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
@@ -152,7 +153,8 @@ def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
             until(partial(is_shown, honcho, sent), line)
 
     until(lambda: honcho.log.read_text().count("event=delivered") == sent, "all is told")
-    reads_them_in_the_console(honcho, int(ports["CONSOLE_PORT"]), sent)
+    smarthost = f"127.0.0.1:{ports['SMARTHOST_PORT']}"
+    reads_them_in_the_console(honcho, int(ports["CONSOLE_PORT"]), sent, smarthost)
     assert list((checkout / "var" / "spool").glob("[!.]*")) == []
     honcho.send(signal.SIGINT)
     honcho.wait(STOP_LIMIT)

@@ -12,7 +12,7 @@ from tests.acceptance.relay import BIN, HANG, ROOT
 SESSIONS = blocks(ROOT / "docs" / "settings.md", "console")
 
 SHORT_NAME = re.compile(
-    r"next: the name of this machine.*\n|\n# The name of this host for other servers(.*\n#)*.*\n"
+    r"note: the name of this machine.*\n|\n# The name of this host for other servers(.*\n#)*.*\n"
 )
 """What is told on machines whose name has no dot; the page shows another machine."""
 

@@ -129,6 +129,7 @@ async def test_settlement_may_be_cancelled_anywhere(
                     claim = await store.claim(Stage.READY, message, due_only=False)
                 assert claim is not None, f"not free after {moment}"
                 async with claim:
+                    assert not claim.history.released, f"neither failed nor held after {moment}"
                     assert await content_of(claim) in (ORIGINAL, FILTERED)
                     pending = claim.history.pending(claim.envelope)
                     assert pending in ((ANN, BOB, CAT), (BOB, CAT))

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from tests.contract.mail import (
     put,
     stages,
 )
+from tests.contract.played_cut import cut, everything
 
 from emailrelay.ack import Ack
 from emailrelay.events.store import PossibleDuplicate, Recovered, StoreTrouble
@@ -29,7 +30,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk import files as disk_files
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks.final_dots import FinalDots
 from emailrelay.store.spool.message import handed_claim, moves
 from emailrelay.store.spool.message.delivery_wait import DeliveryWait
@@ -109,28 +111,23 @@ async def test_next_opener_names_a_delivery_to_some_that_could_not_be_recorded(
         assert (await history_of(store, message)).doubts == (PEER,)
 
 
-async def test_delivery_is_named_at_once_if_its_client_has_no_answer(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
-        draft.write(b"Subject: x\r\n\r\n")
-        await draft.commit(Stage.READY, Ack.DELIVERED)
-        with monkeypatch.context() as patch:
-            patch.setattr(moves, "_was_removed", full)
-            await cancelled_in_trouble(spool, deliver(other, draft.id, Done()))
-        assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
-
-
-async def test_doubt_about_a_delivery_with_a_waiting_client_is_named_once(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settlement", "trouble"),
+    [(Done(), (moves, "_was_removed")), (PARTLY, (moves.Locked, "append"))],
+)
+async def test_delivery_whose_client_has_no_answer_is_named_once(
+    spool: SpoolOpener,
+    settlement: Settlement,
+    trouble: tuple[object, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
         draft.write(b"Subject: x\r\n\r\n")
         await draft.commit(Stage.READY, Ack.DELIVERED)
         async with spool() as other:
             with monkeypatch.context() as patch:
-                patch.setattr(moves.Locked, "append", full)
-                await cancelled_in_trouble(spool, deliver(other, draft.id, PARTLY))
+                patch.setattr(*trouble, full)
+                await cancelled_in_trouble(spool, deliver(other, draft.id, settlement))
         async with spool():
             assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
 
@@ -158,6 +155,31 @@ async def test_removed_message_whose_answer_was_on_its_way_is_named_once(
             assert await stages(other) == {}
         async with spool():
             assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+
+
+@pytest.mark.parametrize(("step", "end"), [("take_away", "envelope"), ("remove", "content")])
+async def test_delivery_is_named_if_a_kill_ends_its_removal_before_its_client_has_an_answer(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch, step: str, end: str
+) -> None:
+    killed: list[SpoolOpener] = []
+    act: Callable[[Location], None] = getattr(disk_files, step)
+
+    def noted(at: Location) -> None:
+        if at.name.endswith(end):
+            killed.append(cut(spool, everything))
+        act(at)
+
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        with monkeypatch.context() as patch:
+            patch.setattr(disk_files, step, noted)
+            await deliver(store, draft.id, Done())
+    (after,) = killed
+    async with after() as store:
+        assert told(after) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+        assert await store.claim(Stage.READY, draft.id) is None  # its receiver has died, too
+        assert files(after) == []
 
 
 async def test_message_without_files_that_some_have_is_named(

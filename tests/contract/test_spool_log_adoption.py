@@ -279,7 +279,7 @@ async def test_large_result_that_follows_a_recorded_one_is_adopted(
 async def test_torn_result_is_not_used_if_the_log_has_forgotten_what_was_accepted(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch, *, owns: bool
 ) -> None:
-    """The message was accepted as files, and held before another filterd could adopt it."""
+    """It was accepted as files, and held by a user who cannot complete its adoption."""
     async with logged_spool() as store:
         async with SpoolOpener(logged_spool.directory.parent)() as other:
             message = await put(other, BODY, Stage.UNFILTERED)
@@ -287,7 +287,8 @@ async def test_torn_result_is_not_used_if_the_log_has_forgotten_what_was_accepte
             patch.setattr(adoption, "_move_into_place", _fail_to_move)
             with pytest.raises(StoreError):
                 await filter_in_memory(store, message)
-        assert await store.hold(message)
+            be_another_user(logged_spool, message, patch)
+            assert await store.hold(message)
         after = cut(logged_spool, everything)
     for path in after.directory.glob(f".work/{message}.adopt/*"):
         path.write_bytes(b"")

@@ -87,6 +87,19 @@ async def test_the_same_if_the_first_try_to_move_it_back_died(
     assert await _has(after, message, content)
 
 
+async def test_message_that_has_arrived_is_not_held_if_a_cut_undoes_its_last_rename(
+    logged_spool: LoggedSpoolOpener, elsewhere: SpoolOpener
+) -> None:
+    async with elsewhere() as source, logged_spool() as store:
+        message = await put(source, BODY)
+        assert await moved(elsewhere, logged_spool) == {}
+        assert await stages(store) == {message: Stage.READY}
+        after = cut(logged_spool, everything)
+    ready = after.directory / f"emailrelay.{message}.envelope"
+    ready.rename(ready.with_suffix(".envelope.hold"))
+    assert await _has(after, message, BODY)
+
+
 @pytest.fixture(name="synced")
 def note_syncs(logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Give the messages that are ready but locked while the spool's names are synced."""

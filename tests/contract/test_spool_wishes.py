@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import LoggedSpoolOpener, SpoolOpener
-from tests.contract.mail import claimed, history_of, put, stages
+from tests.contract.mail import claimed, content_of, history_of, put, stages
 from tests.contract.played_cut import cut
+from tests.contract.test_spool_log_adoption import FILTERED, filter_in_memory, killed_at
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
@@ -70,6 +71,22 @@ async def test_wish_for_a_claimed_message_is_in_the_log_when_the_claim_has_ended
         after = cut(logged_spool)
     async with after() as store:
         assert await stages(store) == found_after(stage, message)
+
+
+@CHANGES
+async def test_message_whose_result_a_killed_filterd_has_left_is_changed_as_a_whole(
+    logged_spool: LoggedSpoolOpener,
+    monkeypatch: pytest.MonkeyPatch,
+    wish: AdministratorWish,
+    stage: Stage | None,
+) -> None:
+    async with logged_spool() as store:
+        message = await killed_at(".content", store, filter_in_memory, monkeypatch)
+        assert await store.wish(message, wish)
+        assert await stages(store) == found_after(stage, message)
+        if stage is not None:
+            async with await claimed(store, message, stage) as claim:
+                assert await content_of(claim) == FILTERED
 
 
 class Syncs:

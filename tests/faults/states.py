@@ -49,6 +49,8 @@ _BESIDE: Mapping[str, frozenset[State]] = {
     ".dsn/": frozenset({State.FAILED, State.GONE}),
 }
 """The files that a message may have beside its pair, by state."""
+_ADOPTING = frozenset({"envelope.filter"})
+"""The names beside ``.work/adopt`` while, with a log, a result takes the place of a content."""
 
 _ID = r"(?P<id>[0-9]+\.[0-9]+\.[0-9]+)"
 _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
@@ -116,6 +118,8 @@ def _places(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _state(message: str, places: set[str]) -> State:
     pair = frozenset(place for place in places if place not in _BESIDE)
     state = _PAIRS.get(pair)
+    if pair == _ADOPTING and ".work/adopt" in places:
+        state = State.UNFILTERED
     if state is None:
         raise Illegal(f"{message} is {sorted(pair)}")
     for place in places - pair:

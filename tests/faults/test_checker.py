@@ -16,7 +16,7 @@ from tests.faults.checker import (
     in_the_end,
     proxied,
 )
-from tests.faults.states import FILES, PRIVATE, State, states
+from tests.faults.states import FILES, PRIVATE, Illegal, State, states
 
 ID = "1700000000000.1.1"
 OTHER = "1700000000000.1.2"
@@ -102,6 +102,14 @@ def test_a_draft_is_one_until_its_envelope_has_moved(names: set[str]) -> None:
 )
 def test_the_suffix_is_the_state(suffix: str, state: State) -> None:
     assert states(pair("1.1.1", suffix, 2)) == {"1.1.1": state}
+
+
+def test_content_may_be_missing_only_while_a_result_becomes_the_message() -> None:
+    adopting = {"emailrelay.1.1.1.envelope.filter", ".work/1.1.1.adopt"}
+    assert states(adopting) == {"1.1.1": State.UNFILTERED}
+    for suffix, work in (("filter", "run"), ("hold", "adopt")):
+        with pytest.raises(Illegal):
+            states({f"emailrelay.1.1.1.envelope.{suffix}", f".work/1.1.1.{work}"})
 
 
 def test_the_states_are_those_of_the_page() -> None:

@@ -394,4 +394,5 @@ def test_root_checks_with_the_rights_of_the_user_of_the_services(
     found = json.loads(capsys.readouterr().out.splitlines()[1])["findings"]
     told = {each["setting"]: each["text"] for each in found}
     assert told.get("client_auth") == f"{secret}: cannot be read: Permission denied", found
-    assert "Permission denied; the spool must be a directory" in told["spool_dir"]
+    assert "Permission denied; the spool must be" in told["spool_dir"]
+    assert "that the user nobody can write to" in told["spool_dir"]

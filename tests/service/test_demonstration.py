@@ -86,6 +86,6 @@ def test_the_installation_says_each_step_before_it_begins(tmp_path: Path) -> Non
     ).stdout
 
     lines = [line for line in told.splitlines() if not line.startswith("-c ")]
-    assert lines[0] == "E-MailRelay is installed in .venv. The first time takes some minutes."
+    assert lines[0] == "Installing E-MailRelay in .venv. The first time takes some minutes."
     assert [line.partition(":")[0] for line in lines[1::2]] == [f"{n} of 4" for n in range(1, 5)]
     assert [line.partition(" ")[0] for line in lines[2::2]] == ["-m"] * 4

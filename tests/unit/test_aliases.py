@@ -41,6 +41,18 @@ def test_star_takes_the_names_without_an_alias_of_their_own() -> None:
     assert aliases.resolve(Address("")) == ("",), "the null sender is no name"
 
 
+@pytest.mark.parametrize("name", ["root", "backup", "admin", "root@relay.test", "admin@relay.test"])
+@pytest.mark.parametrize("star", ["admin@relay.test", "root"])
+def test_star_is_not_for_an_address_that_the_table_gives(name: str, star: str) -> None:
+    aliases = Aliases.of({"root": ["admin@relay.test", BOB], "*": [star, BOB]}, "relay.test")
+    assert aliases.resolve(Address(name)) == ("admin@relay.test", BOB)
+
+
+def test_star_takes_the_names_at_localhost_that_the_table_gives() -> None:
+    aliases = Aliases.of({"root": ["ops@localhost"], "*": [ANN]}, "relay.test")
+    assert aliases.resolve(Address("root")) == (ANN,)
+
+
 def test_loop_ends() -> None:
     aliases = Aliases.of({"a": ["b"], "b": ["a", ANN], "c": ["c"]})
     assert aliases.resolve(Address("a")) == (ANN,)

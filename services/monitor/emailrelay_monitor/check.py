@@ -9,7 +9,7 @@ from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.service.checks import addresses, store
 
 _NO_DIRECTORY = (
-    "runtime_dir is not set: set it for all services, as in runtime_dir = /run/emailrelay"
+    'runtime_dir is not set: set it for all services, as in runtime_dir = "/run/emailrelay"'
 )
 _EXTRA = ("h11", "prometheus_client")
 

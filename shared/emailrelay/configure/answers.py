@@ -156,7 +156,7 @@ def next_steps(
     """
     lines = [f"written: {path}" for path in written]
     if host_name.is_short(machine):
-        lines.append(f"next: {host_name.advice(machine)}")
+        lines.append(f"note: {host_name.advice(machine)}")
     named = f" --config {config}" if config else ""
     lines.append(f"next: emailrelay-config check{named}")
     if answers.networks:

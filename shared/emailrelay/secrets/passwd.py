@@ -35,7 +35,7 @@ HELP_PAGE = HelpPage(
             (
                 HelpEntry(
                     ("--plain",),
-                    "The password itself, in xtext: for every mechanism, and for client lines.",
+                    "Keep the password itself, in xtext: for all mechanisms, and for client lines.",
                 ),
                 HelpEntry(("--client",), "Make a client line (with --plain or --md5)."),
                 HelpEntry(
@@ -49,7 +49,7 @@ HELP_PAGE = HelpPage(
                     "Make a token for the console's API in place of a password (with --role). It "
                     "is shown once, on standard error.",
                 ),
-                HelpEntry(("--md5", "--hash"), "A hash for CRAM-MD5."),
+                HelpEntry(("--md5", "--hash"), "Make a hash for CRAM-MD5."),
                 HelpEntry(
                     ("-d", "--dotted"),
                     "Write the md5 hash as numbers with dots, as old versions do.",

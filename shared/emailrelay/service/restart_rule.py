@@ -1,4 +1,4 @@
-"""The times at which a supervisor starts a child again or gives its start up.
+"""The times at which a supervisor starts a child again, or gives up.
 
 These are rules for any kind of child process. Times are seconds of one monotonic clock.
 """

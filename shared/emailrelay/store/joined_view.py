@@ -1,4 +1,4 @@
-"""Several queues as one, oldest first; those of stores that are unavailable are missed."""
+"""Several queues as one, oldest first; the queues of unavailable stores are left out."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge

@@ -1,4 +1,4 @@
-"""The queue of a store, as commands see it that only look: no claim, no change, no event loop."""
+"""The queue of a store, for commands that only look: no claim, no change, no event loop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence

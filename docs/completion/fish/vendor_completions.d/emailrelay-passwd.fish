@@ -56,11 +56,11 @@ set -g _shtab_emailrelay_passwd_opts_with_value --role
 complete -c emailrelay-passwd -e
 complete -c emailrelay-passwd -f
 
-complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l plain -d 'The password itself, in xtext'
+complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l plain -d 'Keep the password itself, in xtext'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l client -d 'Make a client line (with --plain or --md5)'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l role -xka "viewer operator" -d 'Make a line for console_auth'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l token -d 'Make a token for the console'"'"'s API in place of a password (with --role)'
-complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l md5 -l hash -d 'A hash for CRAM-MD5'
+complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -l md5 -l hash -d 'Make a hash for CRAM-MD5'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -s d -l dotted -d 'Write the md5 hash as numbers with dots, as old versions do'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-passwd -n _shtab_emailrelay_passwd_using -s V -l version -d 'Show the version and exit'

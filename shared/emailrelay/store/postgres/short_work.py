@@ -1,4 +1,4 @@
-"""A database, opened for one short work of a command: no sweep, no heartbeat."""
+"""A database, opened for one short job of a command: no sweep, no heartbeat."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

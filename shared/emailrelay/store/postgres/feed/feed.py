@@ -1,4 +1,4 @@
-"""The messages due at one stage, found by asking: often while there are some, seldom else."""
+"""The messages due at one stage, found by polling: often while there are some, else rarely."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Small works done together: what comes while one batch is in progress goes with the next."""
+"""Small jobs done together: those that come while a batch is in progress form the next one."""
 
 import asyncio
 import contextlib

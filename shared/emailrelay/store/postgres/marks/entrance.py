@@ -1,4 +1,4 @@
-"""The stage at which mail enters that no receiver brings."""
+"""The stage at which mail enters the store if no receiver brings it."""
 
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.connections import DatabaseConnection

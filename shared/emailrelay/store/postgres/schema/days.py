@@ -1,4 +1,4 @@
-"""Tables with a table for each day, made ahead and dropped whole, which costs no DELETE."""
+"""Tables with a table for each day, made in advance and dropped whole, which costs no DELETE."""
 
 import datetime as dt
 

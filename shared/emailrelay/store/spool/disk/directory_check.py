@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -97,6 +98,13 @@ def trouble(root: Path, error: OSError) -> RelayError:
     # The trouble may be a directory above, so its path is named, too.
     at = f" ({error.filename})" if str(error.filename) != str(root) else ""
     return StoreUnusable(
-        f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"
-        " or make: use --spool-dir DIR"
+        f"{root}: {error.strerror}{at}; the spool must be a directory that {_this_user()} can write"
+        " to, or make: use --spool-dir DIR, or run this command as the owner of the spool"
     )
+
+
+def _this_user() -> str:
+    try:
+        return f"the user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:  # containers have users without a name
+        return f"the user {os.geteuid()}"

@@ -107,10 +107,12 @@ class Durability(ABC):
         """Make a removal durable, and close the removed files, also after an error."""
 
     @abstractmethod
-    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
-        """Make durable what was appended to an open envelope file.
+    async def keep(
+        self, message: QueueId, stage: Stage, envelope: int, finish: Finish = raise_error
+    ) -> None:
+        """Make durable what was appended to an open envelope; then call ``finish``, in the loop.
 
-        Its message is at ``stage``, or is moved there next.
+        Its message is at ``stage``, or ``finish`` moves it there.
         """
 
     @abstractmethod
@@ -188,9 +190,15 @@ class FileDurability(Durability):
         """See ``Durability.removed``."""
         await self._syncer.run((), (root,), closing=closing)
 
-    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:  # noqa: ARG002
+    async def keep(
+        self,
+        message: QueueId,  # noqa: ARG002 - the envelope has all
+        stage: Stage,  # noqa: ARG002
+        envelope: int,
+        finish: Finish = raise_error,
+    ) -> None:
         """See ``Durability.keep``."""
-        await self._syncer.run((envelope,), ())
+        await self._syncer.run((envelope,), (), finish)
 
     def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:  # noqa: ARG002
         """See ``Durability.keep_now``."""
@@ -263,10 +271,16 @@ class LogDurability(Durability):
         if closing:
             await self._syncer.close_files(closing)
 
-    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
+    async def keep(
+        self, message: QueueId, stage: Stage, envelope: int, finish: Finish = raise_error
+    ) -> None:
         """See ``Durability.keep``."""
-        noted = Noted(message, stage, file_octets.read_all(envelope))
-        await self._syncer.log(lambda: noted)
+        try:
+            noted = Noted(message, stage, file_octets.read_all(envelope))
+        except OSError as error:
+            finish(error)
+            raise
+        await self._syncer.log(lambda: noted, finish)
 
     def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:
         """See ``Durability.keep_now``."""

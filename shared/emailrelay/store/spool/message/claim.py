@@ -238,7 +238,8 @@ class SpoolClaim(Claim):
     async def _leave(self, change: Change) -> None:
         durability = self._spool.durability.settlements(self._since) if self._lasting else None
         deleted = change.end is MessageEnd.DELETED
-        if not deleted:
+        # After a kill, a client that waits must get an answer: the message is tried again.
+        if not deleted and self._lasting:
             self._doubt.delivered()
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
@@ -246,7 +247,6 @@ class SpoolClaim(Claim):
                 "remove a finished message", lambda: moves.remove(self._locked)
             )
         if removed:
-            self._doubt.removed()
             self._remember(change)
         elif not deleted:
             # It was moved out of reach: if it comes back, no recipient gets a second copy.
@@ -319,8 +319,7 @@ class SpoolClaim(Claim):
             # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
             moves.make(self._locked, change)
         else:
-            await self._append(change)
-            moves.show(self._locked, change.stage or Stage.READY, change.due)
+            await self._append_and_show(change, change.stage or Stage.READY)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
         """Defer, fail or hold the message, or do what the operator has wished meanwhile."""
@@ -334,24 +333,27 @@ class SpoolClaim(Claim):
         if change.stage is None:
             await self._leave(change)
             return
-        await self._append(change)
-        # S4 or S5: the reason is durable before the name shows it.
-        moves.show(self._locked, change.stage, change.due)
+        await self._append_and_show(change, change.stage)
 
-    async def _append(self, change: Change) -> None:
-        """Append to the journal; make it durable if a power cut must not undo it."""
-        lines = b"".join(map(journal_format.write, change.entries))
-        if change.stage is self.stage and not change.delivers:
-            try:
-                self._locked.append(lines)
-            except OSError as error:  # no room: the time of the next try is kept in memory
-                self._spool.trouble(f"append to the journal of {self.id}", error)
-                self._spool.put_off[self.id] = change.due or 0.0
-        elif lines:
+    async def _append_and_show(self, change: Change, stage: Stage) -> None:
+        """Append to the journal and move; durably if a power cut must not undo it."""
+        locked, lines = self._locked, b"".join(map(journal_format.write, change.entries))
+        if lines and (stage is not self.stage or change.delivers):
             # Guarantee: a recipient recorded as delivered is not delivered to again.
-            await self._surely("append to a journal", lambda: self._locked.append(lines))
+            await self._surely("append to a journal", lambda: locked.append(lines))
+            # S4 or S5: the reason is durable before the name shows it. A call that is cancelled
+            # moves it all the same: with its old name it would count as released by hand.
+            show = partial(moves.show_kept, locked, stage, change.due)
             durability = self._spool.durability.settlements()
-            await durability.keep(self.id, change.stage or self.stage, self._locked.descriptor)
+            await durability.keep(self.id, stage, locked.descriptor, show)
+            return
+        try:
+            if lines:
+                locked.append(lines)
+        except OSError as error:  # no room: the time of the next try is kept in memory
+            self._spool.trouble(f"append to the journal of {self.id}", error)
+            self._spool.put_off[self.id] = change.due or 0.0
+        moves.show(locked, stage, change.due)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
         """Do a step that must follow a delivery, however long the disk refuses."""
@@ -364,7 +366,7 @@ class SpoolClaim(Claim):
 
     def _leave_in_doubt(self) -> None:
         """Leave a delivery that could not be recorded to the next opener, as after a kill."""
-        if self._doubt.leave(awaited=self.ack is Ack.DELIVERED):
+        if self._doubt.leave():
             self._put_off = True  # a forwarder that claims it at once would come before
 
     def _put_off_after_trouble(self, error: Exception) -> None:

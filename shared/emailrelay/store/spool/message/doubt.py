@@ -1,6 +1,5 @@
 """The note of one claim that a final dot is on its way; see ``marks.final_dots``."""
 
-from emailrelay.events.store import PossibleDuplicate
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.store.spool.message.spool import Spool
@@ -13,16 +12,11 @@ class Doubt:
         """Note nothing yet."""
         self._spool, self._message = spool, message
         self._slot: int | None = None
-        self._peer = ""
-        """The server to which the first dot went."""
-        self._removing = False
-        """True: only the removal is missing, which the next opener finishes without a word."""
 
     def begin(self, peer: str) -> bool:
         """Note that a dot goes to ``peer``; False: one was noted before."""
         if self._slot is not None:
             return False
-        self._peer = peer
         try:
             self._slot = self._spool.final_dots.mark(self._message, peer)
         except OSError as error:  # it only names duplicates: no reason to stop mail
@@ -33,21 +27,13 @@ class Doubt:
         """Note that the server has accepted the message, if a dot was noted."""
         if self._slot is not None:
             self._spool.final_dots.delivered(self._slot)
-            self._removing = True
 
-    def removed(self) -> None:
-        """Note that the message is removed; its client may have no answer yet."""
-        self._removing = False
-
-    def leave(self, *, awaited: bool = False) -> bool:
+    def leave(self) -> bool:
         """Leave the note to the next opener, which finishes the removal or names the duplicate.
 
-        ``awaited``: a client has no answer, and sends the message again, so a duplicate is named in
-        either case. False: there is no note.
+        False: there is none.
         """
         slot, self._slot = self._slot, None
-        if slot is not None and awaited and self._removing:
-            self._spool.report(PossibleDuplicate(id=self._message, peer=self._peer))
         return slot is not None
 
     def end(self) -> None:

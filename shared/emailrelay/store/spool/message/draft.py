@@ -311,7 +311,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     drafted = spool.directories.drafts / names.content(message)
     envelope_path = spool.directories.drafts / names.draft_envelope(message)
     owner = os.fstat(envelope).st_uid
-    if is_taken(spool, message, owner) or is_taken(spool, message, owner):  # see ``_remove_orphan``
+    if is_taken(spool, message, owner) or is_taken(spool, message, owner):  # see ``_is_alone``
         files.remove(drafted)
         files.remove(envelope_path)
         return None

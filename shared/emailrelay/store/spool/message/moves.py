@@ -20,7 +20,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import file_octets, files, locks, regular_files
 from emailrelay.store.spool.disk.directory import Location
-from emailrelay.store.spool.durable.jobs import NotRecorded
+from emailrelay.store.spool.durable.jobs import NotRecorded, raise_error
 from emailrelay.store.spool.message import delivery_wait
 from emailrelay.store.spool.message.client_wait import Wait
 from emailrelay.store.spool.message.spool import Spool
@@ -151,6 +151,12 @@ def show(locked: Locked, stage: Stage, due: float | None) -> None:
         locked.rename(stage)
     if due is not None:
         put_off(locked, due)
+
+
+def show_kept(locked: Locked, stage: Stage, due: float | None, error: OSError | None) -> None:
+    """Do ``show`` if what the journal says of it is durable; see ``Durability.keep``."""
+    raise_error(error)
+    show(locked, stage, due)
 
 
 def remove(locked: Locked) -> bool:

@@ -1,4 +1,4 @@
-"""A check that holds for all that one turn of the event loop does."""
+"""A check that is made once in a turn of the event loop, and holds until the turn ends."""
 
 from contextlib import suppress
 

@@ -1,6 +1,7 @@
 """The wishes of operators: what the store has carried out stays so after a power cut."""
 
 import os
+from functools import partial
 
 from emailrelay import journal_format
 from emailrelay.errors import as_store_error
@@ -10,7 +11,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import file_octets, regular_files
 from emailrelay.store.spool.durable.jobs import raise_error
-from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message import adoption, moves, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.transition import Change
@@ -34,12 +35,22 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                     continue  # it was moved or removed, perhaps before the wish was there
             if locked is not None:
                 with locked:
+                    if _adopts(locked):
+                        continue  # it is at a later stage now
                     rewriting.prepare(locked)
                     await grant(locked, wished)
                 # Another operator may have found the message locked meanwhile.
                 await grant_late(spool, message, locked.stage)
         return True
     return False
+
+
+def _adopts(locked: Locked) -> bool:
+    """Complete what a dead filterd began; at another stage the message might lack its content."""
+    try:
+        return locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked)
+    except PermissionError:  # another user's: the next claim does it
+        return False
 
 
 async def _ask(spool: Spool, message: QueueId, stage: Stage, wished: AdministratorWish) -> None:
@@ -83,8 +94,8 @@ async def _make(locked: Locked, change: Change) -> None:
     else:
         if change.entries:
             locked.append(b"".join(map(journal_format.write, change.entries)))
-        await durability.keep(locked.id, change.stage, locked.descriptor)
-        moves.show(locked, change.stage, change.due)
+        show = partial(moves.show_kept, locked, change.stage, change.due)
+        await durability.keep(locked.id, change.stage, locked.descriptor, show)
     await durability.removed(spool.root, ())
 
 

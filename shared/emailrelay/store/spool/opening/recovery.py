@@ -139,6 +139,8 @@ class Recovery:
         if locked is not None:
             with locked:
                 locked.append(journal_format.write(journal.Doubted(at=spool.clock(), peer=peer)))
+        elif self._is_alone(message):  # its forwarder died as it removed the message
+            files.remove(spool.content(message))
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId, peer: str) -> bool:
@@ -154,9 +156,7 @@ class Recovery:
                 # The replies died with the forwarder.
                 delivered = journal.Attempt(at=spool.clock(), peer=peer)
                 leave(locked, transition.gone(MessageEnd.DELIVERED, delivered))
-        elif spool.stage_of(message) is not None:
-            return False
-        elif files.exists(spool.content(message)):
+        elif files.exists(spool.content(message)) and self._is_alone(message):
             files.remove(spool.content(message))
         else:
             return False
@@ -232,22 +232,28 @@ class Recovery:
         spool.announcer.announce(Stage.READY, message)
 
     def _remove_orphan(self, message: QueueId) -> None:
-        # A listing, or one look at each name, can miss a file that is being renamed: two looks are
-        # proof.
-        if self._is_orphan(message) and self._is_orphan(message):
+        if self._is_old(message) and self._is_alone(message):
             files.remove(self.spool.content(message))
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
-    def _is_orphan(self, message: QueueId) -> bool:
-        """Tell if a content has no envelope and was renamed long ago; restarts do not matter."""
-        spool = self.spool
+    def _is_old(self, message: QueueId) -> bool:
+        """Tell if a content was renamed long ago; restarts do not matter."""
         try:
-            named = files.status_of(spool.content(message)).st_ctime
+            named = files.status_of(self.spool.content(message)).st_ctime
         except FileNotFoundError:
             return False
+        return self.spool.clock() - named >= _ORPHAN_IS_OLD
+
+    def _is_alone(self, message: QueueId) -> bool:
+        """Tell if a content has no envelope.
+
+        A listing, or one look at each name, can miss a file that is being renamed: two looks are
+        proof.
+        """
+        spool = self.spool
         drafted = spool.directories.drafts / names.draft_envelope(message)
-        return spool.clock() - named >= _ORPHAN_IS_OLD and not (
-            files.is_there(drafted) or spool.stage_of(message) is not None
+        return not any(
+            files.is_there(drafted) or spool.stage_of(message) is not None for _ in range(2)
         )
 
 

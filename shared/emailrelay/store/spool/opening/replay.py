@@ -202,7 +202,8 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
         return False
     if current != envelope:
         _put(spool, envelope, here)
-    elif found in (stage, Stage.HELD):  # held by hand, which adds no line
+    elif found is stage or (found is Stage.HELD and _history(current).moving is None):
+        # Perhaps held by hand, which adds no line. The end of a move adds none, either.
         return False
     if here != there:
         files.rename(here, there)
