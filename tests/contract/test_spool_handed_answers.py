@@ -15,7 +15,7 @@ from emailrelay.events.delivery import Withdrawn
 from emailrelay.events.store import StoreTrouble
 from emailrelay.settlement import Done, Fail
 from emailrelay.store.spool.feed import handed
-from emailrelay.store.spool.message import handed_claim
+from emailrelay.store.spool.message import delivery_wait, handed_claim
 from emailrelay.store.spool.message.delivery_wait import DeliveryWait
 from emailrelay.store.spool.message.handed_claim import HandedClaim
 from emailrelay.store.spool.wake.answer_socket import SOCKET, AnswerSocket
@@ -141,6 +141,18 @@ async def test_message_whose_refusal_cannot_be_told_goes_back(
             assert again.id == draft.id
             await again.settle(Fail(LATER), answer=LATER)
             assert await answered(draft) == LATER
+
+
+async def test_refused_message_does_not_go_back_if_the_mark_of_its_client_cannot_be_removed(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as other, linked(store, other) as feed:
+        draft, claim = await handed_over(store, feed)
+        async with draft:
+            with monkeypatch.context() as patch:
+                patch.setattr(delivery_wait, "_removed", full)
+                assert await claim.settle(Fail(NEVER), answer=NEVER)
+            assert await answered(draft) == NEVER
 
 
 async def test_delivered_message_whose_answer_cannot_be_told_does_not_go_back(

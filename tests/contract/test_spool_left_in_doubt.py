@@ -34,6 +34,7 @@ from emailrelay.store.spool.disk import files as disk_files
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks.final_dots import FinalDots
 from emailrelay.store.spool.message import handed_claim, moves
+from emailrelay.store.spool.message.delivery_wait import DeliveryWait
 
 PEER = "mx.test:25"
 PARTLY = Defer(attempt(1.0, next_attempt=1.0, ann=OK, bob=LATER))
@@ -110,16 +111,50 @@ async def test_next_opener_names_a_delivery_to_some_that_could_not_be_recorded(
         assert (await history_of(store, message)).doubts == (PEER,)
 
 
-async def test_delivery_is_named_at_once_if_its_client_has_no_answer(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settlement", "trouble"),
+    [(Done(), (moves, "_was_removed")), (PARTLY, (moves.Locked, "append"))],
+)
+async def test_delivery_whose_client_has_no_answer_is_named_once(
+    spool: SpoolOpener,
+    settlement: Settlement,
+    trouble: tuple[object, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
+    async with spool() as store, store.draft(ENVELOPE) as draft:
         draft.write(b"Subject: x\r\n\r\n")
         await draft.commit(Stage.READY, Ack.DELIVERED)
-        with monkeypatch.context() as patch:
-            patch.setattr(moves, "_was_removed", full)
-            await cancelled_in_trouble(spool, deliver(other, draft.id, Done()))
-        assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+        async with spool() as other:
+            with monkeypatch.context() as patch:
+                patch.setattr(*trouble, full)
+                await cancelled_in_trouble(spool, deliver(other, draft.id, settlement))
+        async with spool():
+            assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+
+
+async def test_removed_message_whose_answer_was_on_its_way_is_named_once(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        async with spool() as other:
+            spool.reports.clear()
+            telling = asyncio.Event()
+
+            async def tell(*_: object) -> bool:
+                telling.set()
+                return await asyncio.Event().wait()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(DeliveryWait, "tell", tell)
+                task = asyncio.create_task(deliver(other, draft.id, Done()))
+                await asyncio.wait_for(telling.wait(), PATIENCE)
+                task.cancel()
+                await asyncio.wait((task,))
+            assert await stages(other) == {}
+        async with spool():
+            assert told(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
 
 
 @pytest.mark.parametrize(("step", "end"), [("take_away", "envelope"), ("remove", "content")])

@@ -1,5 +1,6 @@
 """The files of a log's segments: one that is removed becomes the next, of any process."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,12 +55,47 @@ def test_file_of_a_removed_segment_is_the_next_one(directory: Directory) -> None
     removed = segment.create(directory, 1)
     inode = files.status_of(removed.path).st_ino
     assert removed.take()
-    segment.remove(directory, 1)
-    removed.give_back()
+    segment.remove(directory, 1, removed)
     made = segment.create(directory, 2)
     assert files.status_of(made.path).st_ino == inode
     made.close()
     removed.close()
+
+
+def test_removed_file_is_free_before_the_sync_of_its_removal(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed, made = segment.create(directory, 1), list[segment.Segment]()
+    inode = files.status_of(removed.path).st_ino
+    assert removed.take()
+    with monkeypatch.context() as patch:
+        sync = files.sync_directory
+
+        def meanwhile(where: Directory) -> None:
+            patch.undo()
+            made.append(segment.create(directory, 2))
+            sync(where)
+
+        patch.setattr(files, "sync_directory", meanwhile)
+        segment.remove(directory, 1, removed)
+    assert [files.status_of(each.path).st_ino for each in made] == [inode]
+    for each in (removed, *made):
+        each.close()
+
+
+def test_batch_waits_for_a_checkpoint_that_has_its_segment_for_a_moment(
+    log: Log, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(log)
+    with ExitStack() as opened:
+        (busy,) = segment.open_all(directory, opened)
+        assert busy.take()
+
+        def end_of_moment(_seconds: float) -> None:
+            busy.give_back()
+
+        monkeypatch.setattr(time, "sleep", end_of_moment)
+        _write(log)
 
 
 def test_who_finds_a_segment_removed_leaves_no_lock_on_its_file(directory: Directory) -> None:
@@ -95,13 +131,13 @@ def test_checkpoint_gives_each_removed_file_back_before_the_next(
         log.close_old()
     remove, removed = segment.remove, list[int]()
 
-    def watched(where: Directory, number: int) -> None:
+    def watched(where: Directory, number: int, taken: segment.Segment | None = None) -> None:
         if removed:
             spare = files.open_to_write(where / "spare")
             assert spare is not None
             assert not locks.is_locked(spare)
             files.close(spare)
-        remove(where, number)
+        remove(where, number, taken)
         removed.append(number)
 
     monkeypatch.setattr(segment, "remove", watched)

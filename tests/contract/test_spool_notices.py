@@ -8,6 +8,7 @@ from tests.contract.test_failures import failure_of, text
 
 from emailrelay.errors import StoreError
 from emailrelay.events.event import Event
+from emailrelay.events.store import StoreTrouble
 from emailrelay.journal import AdministratorWish, Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
@@ -74,3 +75,18 @@ async def test_notice_is_sent_although_the_message_with_which_it_lies_has_gone(
     async with open_store(tmp_path, report=nothing) as later:
         assert prepared.id in {listed.id async for listed in later.listing()}
         assert (await history_of(later, second)).notified
+
+
+async def test_notice_that_cannot_be_read_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    reports: list[Event] = []
+    async with open_store(tmp_path, report=nothing) as store:
+        for _ in range(3):
+            async with await failure_of(store, await failed(store)) as failure:
+                await failure.prepare(text, local=False)
+    bad, *_ = (tmp_path / ".dsn").iterdir()
+    (envelope,) = bad.glob("*.envelope*")
+    envelope.write_bytes(b"torn")
+    async with open_store(tmp_path, report=reports.append) as later:
+        assert len([listed async for listed in later.listing()]) == 5
+    (trouble,) = (event for event in reports if isinstance(event, StoreTrouble))
+    assert trouble.doing == f"recover {bad.name}"

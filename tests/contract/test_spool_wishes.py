@@ -147,13 +147,16 @@ async def test_request_for_the_holder_of_a_claim_is_synced(
 
 
 def wish_during_the_sync(
-    monkeypatch: pytest.MonkeyPatch, operator: Store, message: QueueId, wish: AdministratorWish
+    monkeypatch: pytest.MonkeyPatch, operator: Store, message: QueueId, *wishes: AdministratorWish
 ) -> None:
-    """Have an operator ask for something while a settlement is being synced."""
+    """Have an operator ask for something while each of the next settlements is being synced."""
+    left = list(wishes)
 
     def asking(step: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def asked(*arguments: object) -> None:
-            monkeypatch.undo()
+            wish = left.pop(0)
+            if not left:
+                monkeypatch.undo()
             assert await operator.wish(message, wish)
             await step(*arguments)
 
@@ -217,6 +220,37 @@ async def test_wish_during_the_sync_of_another_operators_change_is_carried_out(
         message = await put(store)
         wish_during_the_sync(monkeypatch, operator, message, DELETE)
         assert await store.wish(message, HOLD)
+        assert await stages(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "stage"),
+    [((FAIL, DELETE), None), ((FAIL, HOLD), Stage.HELD), ((FAIL, FAIL), Stage.FAILED)],
+)
+async def test_each_wish_during_the_sync_of_the_one_before_is_carried_out(
+    spool: SpoolOpener,
+    wishes: tuple[AdministratorWish, ...],
+    stage: Stage | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store)
+        wish_during_the_sync(monkeypatch, operator, message, *wishes)
+        assert await store.wish(message, HOLD)
+        assert await stages(store) == found_after(stage, message)
+
+
+async def test_wish_during_the_sync_of_one_that_a_notifier_carries_out_is_carried_out(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store)
+        assert await store.fail(message)
+        failure = await store.failure(message)
+        assert failure is not None
+        async with failure:
+            assert await operator.wish(message, HOLD)
+            wish_during_the_sync(monkeypatch, operator, message, DELETE)
         assert await stages(store) == {}
 
 

@@ -6,6 +6,8 @@ from copy import copy
 import pytest
 from tests.fakes.smtp_peer import Act, Say, SmtpPeer, Wait
 from tests.service.forwarding import Office
+from tests.service.test_forwarder_awaited import heard
+from tests.service.test_forwarder_named_servers import ENDLESS
 from tests.service.test_forwarder_smarthost import working
 
 from emailrelay.events.delivery import Deferred
@@ -17,7 +19,7 @@ from emailrelay.store.memory.claim import MemoryClaim
 from emailrelay_forwarder import recalls
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.recalls import Recalls
-from emailrelay_forwarder.server import waiting_mail
+from emailrelay_forwarder.server import breaker, pause, waiting_mail
 from emailrelay_forwarder.server.breaker import Breaker
 from emailrelay_forwarder.server.waiting_mail import Recall, WaitingMail
 from emailrelay_forwarder.session.session_error import SessionError
@@ -165,6 +167,40 @@ async def test_all_mail_is_made_due_seldom(monkeypatch: pytest.MonkeyPatch) -> N
             await asyncio.wait_for(wakes.wait(), 60)
         recalling.close()
     assert len(woken) == 1
+
+
+async def test_message_that_the_operator_made_due_does_not_wait_long_for_a_silent_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pause, "_LONGEST_WISH", 0.01)
+    silent = Wait(asyncio.Event(), asyncio.Event(), b"220 peer.test\r\n")
+    async with SmtpPeer({"greeting": [NOT_NOW, silent]}) as peer:
+        office, recalled = Office(peer.address, ENDLESS), asyncio.Queue[Recall]()
+        office.on_recovery = recalled.put_nowait
+        message = await office.put()
+        assert isinstance(await office.forward(message), Defer)
+        assert await office.store.flush(message)
+        assert isinstance(await office.forward(message), Defer)
+        await asyncio.wait_for(silent.reached.wait(), 60)
+        silent.go.set()
+        assert (await asyncio.wait_for(recalled.get(), 60)).messages == [message]
+        await office.forwarding.close()
+
+
+async def test_refused_message_of_a_waiting_client_waits_for_no_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST", 60.0)
+    async with SmtpPeer({"greeting": [NOT_NOW, "220 peer.test"]}) as peer:
+        office, recalled = Office(peer.address), asyncio.Queue[Recall]()
+        office.on_recovery = recalled.put_nowait
+        for _ in range(2):
+            await heard(office, "a@there.test")
+        message = await office.put()
+        assert isinstance(await office.forward(message), Defer)
+        office.forwarding.try_now()
+        assert (await asyncio.wait_for(recalled.get(), 60)).messages == [message]
+        await office.forwarding.close()
 
 
 async def test_message_may_be_in_hand_twice() -> None:

@@ -17,7 +17,13 @@ from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay.store.memory.store import MemoryStore
 from emailrelay_forwarder.recalls import Recalls
-from emailrelay_forwarder.server import breaker, connection_limit, connection_queue, idle_sessions
+from emailrelay_forwarder.server import (
+    breaker,
+    connection_limit,
+    connection_queue,
+    idle_sessions,
+    pause,
+)
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
@@ -119,6 +125,7 @@ async def test_message_that_the_operator_made_due_is_tried_in_spite_of_the_pause
     obeyed: Callable[[MemoryStore, QueueId], Awaitable[bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "FIRST", 60.0)
+    monkeypatch.setattr(pause, "_LONGEST_WISH", 60.0)
     port = closed_port()
     office = Office(f"127.0.0.1:{port}")
     message = await office.put()
@@ -133,6 +140,7 @@ async def test_many_messages_that_the_operator_made_due_make_one_probe_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(breaker, "FIRST", 60.0)
+    monkeypatch.setattr(pause, "_LONGEST_WISH", 60.0)
     async with SmtpPeer({"greeting": "554 go away"}) as peer:
         office = Office(peer.address)
         messages = [await office.put() for _ in range(20)]

@@ -87,3 +87,33 @@ def test_as_many_may_be_told_of_as_a_scan_has_found() -> None:
     assert all(
         index.tell_later(scheduled(QueueId(f"1.2.{number}"), 10.0)) for number in range(50_000)
     )
+
+
+class _CountedId(str):
+    """An id that counts how often it is looked at."""
+
+    __slots__ = ("looks",)
+
+    def __hash__(self) -> int:
+        """Count, and be the same as the text."""
+        self.looks = getattr(self, "looks", 0) + 1
+        return super().__hash__()
+
+
+def test_recalled_messages_are_tried_once_each_in_their_order() -> None:
+    index = Index()
+    index.recall([_OTHER])
+    index.add(scheduled(_ONE, 1000.0))
+    index.wake()
+    index.recall([_ONE, _OTHER])
+    found = list(iter(lambda: index.pop(now=10.0), None))
+    assert [(each.message, each.forced) for each in found] == [(_OTHER, True), (_ONE, True)]
+
+
+def test_recall_does_not_look_at_the_messages_that_wait_already() -> None:
+    index, waiting = Index(), _CountedId("1.4.1")
+    index.recall([QueueId(waiting)])
+    before = waiting.looks
+    index.recall([_ONE])
+    index.recall([_OTHER])
+    assert waiting.looks == before

@@ -58,7 +58,7 @@ class PidFile:
             self._remove()
 
     def _write(self, path: str) -> tuple[int, str]:
-        """Write the file; return its name and its directory, open so that the path may change."""
+        """Write the file; return its directory, open since the path may change, and its name."""
         self._mine = os.geteuid() != 0
         above, name = os.path.split(path)
         directory = os.open(above or ".", linux.directory_flags())

@@ -20,11 +20,11 @@ _ESCAPE = re.compile(rb"\+([0-9A-Fa-f]{2})")
 _SCRYPT = "scrypt"
 _NONE = "none"
 _OLD_CRAM = "cram-md5"
+"""In old files its secret is a hash, in the oldest files a password."""
 _SERVER_FORMS = "plain, plain:b, md5, scrypt or none"
 _CLIENT_FORMS = (
     "plain, plain:b, md5 or oauth (for servers without a login: client plain:b = = SELECTOR)"
 )
-"""In old files its secret is a hash, in the oldest files a password."""
 _OLD_WORDS = {"login": Form.PLAIN, "xoauth2": Form.OAUTH, "apop": Form.MD5}
 
 

@@ -171,6 +171,8 @@ class Forwarding:
             answer = answer_of(progress, partly=self._rules.partly or len(groups) > 1)
         if await self._record(claim, settlement, progress, answer):
             if claim.ack is Ack.DELIVERED and answer is not None and not answer.accepted:
+                if progress.trouble is not None:
+                    self._open_routes.forget(claim.id)
                 self._report_delivery_refused(claim, progress, answer)
             else:
                 self._tell(claim, settlement, progress, now - progress.began)

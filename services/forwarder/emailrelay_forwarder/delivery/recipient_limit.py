@@ -3,7 +3,7 @@
 import re
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.session.reply_words import own_words
+from emailrelay_forwarder.session.reply_words import own_words_with
 
 _ENHANCED = re.compile(r"[245]\.([0-9]{1,3})\.([0-9]{1,3})\b")
 _WORDS = re.compile(
@@ -30,8 +30,8 @@ def names_limit(reply: Reply, *addresses: str) -> bool:
         return False
     if enhanced and enhanced.groups() == ("5", "3"):
         return True
-    text = own_words(reply, *addresses)
-    return bool(_WORDS.search(text)) and not _FULL_MAILBOX.search(text)
+    text = own_words_with(_WORDS, reply, *addresses)
+    return bool(text) and not _FULL_MAILBOX.search(text)
 
 
 def may_be_limit(reply: Reply, *addresses: str) -> bool:

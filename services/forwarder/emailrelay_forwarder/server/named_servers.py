@@ -1,4 +1,4 @@
-"""The share of this process that servers get which only envelopes name, all of them together.
+"""Limits the share of this process that is used for servers which only envelopes name.
 
 A filter (``mx:``) may name any number of servers, and many of them may be silent. Mail for others
 must not wait for them.

@@ -138,6 +138,11 @@ class OpenRoutes:
         """The open sessions with all servers."""
         return sum(smarthost.sessions for smarthost in self._smarthosts())
 
+    def forget(self, message: QueueId) -> None:
+        """Let a message wait for no server: it is gone."""
+        for smarthost in self._smarthosts():
+            smarthost.pause.forget(message)
+
     def try_now(self) -> None:
         """End the pauses of all servers."""
         for smarthost in self._smarthosts():

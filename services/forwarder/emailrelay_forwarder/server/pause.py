@@ -28,10 +28,9 @@ _OPENING = frozenset(
         SessionStep.AUTH,
     }
 )
-
-
-_LONGEST_WISH = 30.0
-"""Seconds that a message which an operator made due waits for a probe."""
+_LONGEST_WISH = 5.0
+"""Seconds that a message which an operator made due waits for a probe. A later result makes the
+message due again, and other mail needs the task."""
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 """An enhanced status code (RFC 3463) at the beginning of a reply's text."""
 
@@ -96,7 +95,7 @@ class ServerPause:
             self._waiting.add(message)
 
     def forget(self, message: QueueId) -> None:
-        """Undo ``keep``: another server has answered for the message."""
+        """Undo ``keep``: another server has answered for the message, or it is gone."""
         self._waiting.discard(message)
 
     def check(self) -> None:
@@ -161,9 +160,7 @@ class ServerPause:
         try:
             self._tried.clear()
             self.try_now()
-            with contextlib.suppress(
-                TimeoutError
-            ):  # the probe may wait for others: other mail does not
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_WISH):
                     await self._tried.wait()
         finally:

@@ -31,7 +31,7 @@ from emailrelay_forwarder.session.transaction_size import MOST_RECIPIENTS, Trans
 class Smarthost:
     """The sessions with one server. ``recovered``: see ``ServerPause``.
 
-    ``named``: what all servers share that only envelopes name; None: the settings name this one.
+    ``named``: the limits for all servers that only envelopes name; None: the settings name it.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.session.reply_words import own_words
+from emailrelay_forwarder.session.reply_words import own_words_with
 
 
 class ThrottleWish(StrEnum):
@@ -54,8 +54,8 @@ def wish_of(reply: Reply, *addresses: str) -> ThrottleWish | None:
         return None
     coded = _ENHANCED.match(reply.text)
     words = _WORDS if _TEMPORARY.match(reply.text) else None if coded else _PLAIN_WORDS
-    text = own_words(reply, *addresses)
-    if words is None or not words.search(text):
+    text = "" if words is None else own_words_with(words, reply, *addresses)
+    if not text:
         return None
     if (_FULL_MAILBOX if coded else _ABOUT_ONE).search(text):
         return None
@@ -71,7 +71,7 @@ def for_now(reply: Reply, *addresses: str) -> Reply:
     """
     if not (reply.permanent and _FOR_TODAY.match(reply.text)):
         return reply
-    text = own_words(reply, *addresses)
-    if _WORDS.search(text) and not _FULL_MAILBOX.search(text):
+    text = own_words_with(_WORDS, reply, *addresses)
+    if text and not _FULL_MAILBOX.search(text):
         return Reply.of(450, f"{_NAMED_SO} {reply}")
     return reply

@@ -40,7 +40,7 @@ class WaitingMail:
             self._more = True
 
     def discard(self, message: QueueId) -> None:
-        """Forget a message: another server has answered for it."""
+        """Forget a message: another server has answered for it, or it is gone."""
         self._messages.pop(message, None)
 
     def take(self) -> Recall:

@@ -25,6 +25,17 @@ def own_words(reply: Reply, *addresses: str) -> str:
     return " ".join(_GAP if "@" in word or "://" in word else word for word in words)
 
 
+def own_words_with(found: re.Pattern[str], reply: Reply, *addresses: str) -> str:
+    """Return ``own_words`` if the pattern is found in them, else an empty text.
+
+    Nearly all replies are about something else. The whole text shows that quickly.
+    """
+    if not found.search(" ".join(reply.text.split())):
+        return ""
+    words = own_words(reply, *addresses)
+    return words if found.search(words) else ""
+
+
 def _enclosed(found: re.Match[str]) -> str:
     return f"{_GAP}@" if found[0].endswith("@") else _GAP
 

@@ -37,7 +37,7 @@ async def resolve(
 ) -> list[SocketAddress]:
     """Return all addresses of a route in the resolver's order (RFC 6724), each once.
 
-    ``lookups`` bounds the threads that look up names; to wait for it counts towards ``limit``.
+    ``lookups`` bounds the threads that look up names; a wait for one counts towards ``limit``.
 
     Raises:
         SessionError: there are none, or none came within ``limit`` seconds.

@@ -46,8 +46,7 @@ class Checkpoints:
             if free:
                 self.sync()
             for each in free:
-                segment.remove(self._log.directory, each.number)
-                each.give_back()  # its file is for the next segment, of any process
+                segment.remove(self._log.directory, each.number, each)
         return len(free) < len(closed)
 
     def sync(self) -> None:

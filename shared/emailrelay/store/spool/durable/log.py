@@ -138,7 +138,7 @@ class Log:
 
     def _write(self, batch: Sequence[Record], *, wait: bool) -> Written:
         with self._appended(batch, wait=wait) as written:
-            written.segment.share()
+            written.segment.share(wait=wait)
         return written
 
     def sync(self, batches: Iterable[Written]) -> dict[Segment, OSError]:

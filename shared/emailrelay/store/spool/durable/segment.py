@@ -12,6 +12,7 @@ import os
 import secrets
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _MAGIC, _VERSION = b"EMRELLOG", 1
 _SUFFIX = ".log"
 _SPARE, _NEW = "spare", "new"
 _ZEROS = bytes(1024 * 1024)
+_TRIES, _MOMENT = 100, 0.01
+"""Tries to share a segment's lock, and seconds between them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,16 +48,23 @@ class Segment:
     _closing: bool = False
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def share(self) -> None:
+    def share(self, *, wait: bool = False) -> None:
         """Keep it open and from being removed until ``unshare``; any number of times at once.
 
+        ``wait``: a checkpoint of another process may have its lock for a moment, and is waited for.
+
         Raises:
-            BlockingIOError: a checkpoint of another process, or another program, has its lock.
+            BlockingIOError: another process has its lock.
 
         """
         with self._guard:
-            if not self._batches and not locks.share_lock(self.descriptor):
-                raise BlockingIOError(errno.EAGAIN, "another process has the lock", str(self.path))
+            tries = _TRIES if wait else 1
+            while not self._batches and not locks.share_lock(self.descriptor):
+                tries -= 1
+                if not tries:
+                    why = "another process has the lock"
+                    raise BlockingIOError(errno.EAGAIN, why, str(self.path))
+                time.sleep(_MOMENT)
             self._batches += 1
 
     def unshare(self) -> None:
@@ -261,9 +271,14 @@ def open_all(directory: Directory, opened: ExitStack, *, before: float = math.in
     return segments
 
 
-def remove(directory: Directory, number: int) -> None:
-    """Remove a segment durably; its file is kept for the next one."""
+def remove(directory: Directory, number: int, taken: Segment | None = None) -> None:
+    """Remove a segment durably; its file is kept for the next one, of any process.
+
+    ``taken``: the open segment, whose lock of ``take`` ends.
+    """
     files.rename(_path(directory, number), directory / _SPARE)
+    if taken is not None:
+        taken.give_back()  # before the sync: ``create`` throws a file away that is locked
     # Each by itself: an earlier segment must not restore a message that a later one records as
     # gone.
     files.sync_directory(directory)

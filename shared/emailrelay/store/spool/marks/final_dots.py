@@ -50,7 +50,7 @@ class FinalDots:
 
     directory: Directory
     trouble: Callable[[str, object], None]
-    """Hears what fails, and why."""
+    """Called with what fails, and why."""
     _descriptor: int | None = None
     _path: Location | None = None
     _free: list[int] = field(default_factory=list[int])

@@ -15,7 +15,6 @@ from emailrelay import journal, journal_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events.store import PossibleDuplicate
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
@@ -168,18 +167,19 @@ class SpoolClaim(Claim):
                     await self._added.show()
             finally:
                 await self.release()
-        await self._grant_late(settlement)
+        if not isinstance(settlement, Done):
+            await self._grant_late(settlement)
         return heard
 
     async def _grant_late(self, settlement: Settlement) -> None:
         """Carry out a wish that came while the message failed or was set aside."""
         held = isinstance(settlement, Pass) and settlement.quarantine is not None
-        stage = Stage.HELD if held else self._locked.stage
-        if stage is not self.stage and stage in (Stage.FAILED, Stage.HELD):
-            try:
-                await wishes.grant_late(self._spool, self.id, stage)
-            except OSError as error:
-                self._spool.trouble(f"carry out the wish for {self.id}", error)
+        try:
+            await wishes.grant_late(
+                self._spool, self.id, Stage.HELD if held else self._locked.stage
+            )
+        except OSError as error:
+            self._spool.trouble(f"carry out the wish for {self.id}", error)
 
     async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
@@ -368,8 +368,6 @@ class SpoolClaim(Claim):
         """Leave a delivery that could not be recorded to the next opener, as after a kill."""
         if self._doubt.leave():
             self._put_off = True  # a forwarder that claims it at once would come before
-            if self.ack is Ack.DELIVERED:  # its client has no answer, and sends it again
-                self._spool.report(PossibleDuplicate(id=self.id, peer=self._doubt.peer))
 
     def _put_off_after_trouble(self, error: Exception) -> None:
         """Put the message off: filters that send mail would send it again at each try."""

@@ -114,9 +114,17 @@ class DeliveryWait(Wait):
         return f"{SOCKET}.{self._process}", f"{self._message} {reply}"
 
     def _told(self, reply: Reply, *, sent: bool) -> bool:
-        """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too."""
+        """See ``Wait.tell``. A mark that the client has gone is removed: the message is, too.
+
+        A mark that cannot be removed lasts as long as the receiver; the answer has been given.
+        """
         heard = sent or (self.leave_in_file(reply) and self._lives())
-        return not _removed(self._withdrawn) and heard
+        try:
+            gone = _removed(self._withdrawn)
+        except OSError as error:
+            self._spool.trouble(f"forget that the client of {self._message} has gone", error)
+            gone = True
+        return heard and not gone
 
     def leave_in_file(self, reply: Reply) -> bool:
         """Write an answer that the socket does not take; False: the disk refused it."""

@@ -12,14 +12,11 @@ class Doubt:
         """Note nothing yet."""
         self._spool, self._message = spool, message
         self._slot: int | None = None
-        self.peer = ""
-        """The server to which the first dot went."""
 
     def begin(self, peer: str) -> bool:
         """Note that a dot goes to ``peer``; False: one was noted before."""
         if self._slot is not None:
             return False
-        self.peer = peer
         try:
             self._slot = self._spool.final_dots.mark(self._message, peer)
         except OSError as error:  # it only names duplicates: no reason to stop mail

@@ -155,13 +155,13 @@ class SpoolFailure(FailedMessage):
         if not self._open:
             return
         self._open = False
-        try:
-            with as_store_error(f"carry out the wish for {self.id}"):
+        with as_store_error(f"carry out the wish for {self.id}"):
+            with self._locked:
                 wish = moves.history_of(self._locked).wish
                 if wish is not None:
                     await wishes.grant(self._locked, wish)
-        finally:
-            self._locked.release()
+            if wish is not None:  # another one may have come meanwhile
+                await wishes.grant_late(self._spool, self.id, self._locked.stage)
 
 
 def _read(octets: bytes) -> tuple[Envelope | None, History]:

@@ -170,7 +170,7 @@ def covered(spool: Spool, message: QueueId) -> bool:
     """Return whether a notice that lies with another message is about this one, too."""
     return any(
         notice.kind is NoticeKind.RELAY and notice.about != message and message in notice.others()
-        for notice in _all(spool)
+        for notice in present(spool)
     )
 
 
@@ -181,16 +181,16 @@ def record(locked: Locked, noted: Notified) -> None:
     settlements.keep_now(locked.id, locked.stage, locked.descriptor)
 
 
-def sweep(spool: Spool) -> None:
-    """Finish or discard what dead notifiers left; notices for local agents wait for a notifier."""
-    for notice in _all(spool):
-        held = (lock(spool, notice.about, stage) for stage in Stage)
-        locked = next(filter(None, held), None)
-        if locked is not None:
-            with locked:
-                _settle(notice, history_of(locked))
-        elif spool.stage_of(notice.about) is None:
-            _settle(notice, History())  # the operator has deleted the failed message
+def finish(notice: Notice) -> None:
+    """Finish or discard what a dead notifier left; a notice for a local agent waits for another."""
+    spool = notice.spool
+    held = (lock(spool, notice.about, stage) for stage in Stage)
+    locked = next(filter(None, held), None)
+    if locked is not None:
+        with locked:
+            _settle(notice, history_of(locked))
+    elif spool.stage_of(notice.about) is None:
+        _settle(notice, History())  # the operator has deleted the failed message
 
 
 def _settle(notice: Notice, history: History) -> None:
@@ -245,7 +245,8 @@ def _record_other(spool: Spool, message: QueueId, noted: Notified) -> bool:
     return True
 
 
-def _all(spool: Spool) -> Iterator[Notice]:
+def present(spool: Spool) -> Iterator[Notice]:
+    """Yield all notices under ``.dsn/``."""
     try:
         found = files.listed(spool.directories.notices)
     except FileNotFoundError:

@@ -16,6 +16,9 @@ from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.transition import Change
 
+_NO_SERVICE = (Stage.FAILED, Stage.HELD)
+"""The stages at which no service looks for wishes."""
+
 
 async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> bool:
     """See ``Store.wish``."""
@@ -37,8 +40,7 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                     rewriting.prepare(locked)
                     await grant(locked, wished)
                 # Another operator may have found the message locked meanwhile.
-                if locked.stage in (Stage.FAILED, Stage.HELD):
-                    await grant_late(spool, message, locked.stage)
+                await grant_late(spool, message, locked.stage)
         return True
     return False
 
@@ -64,8 +66,8 @@ async def _ask(spool: Spool, message: QueueId, stage: Stage, wished: Administrat
         os.close(descriptor)
 
 
-async def grant(locked: Locked, wished: AdministratorWish) -> None:
-    """Carry out a wish, durably.
+async def grant(locked: Locked, wished: AdministratorWish) -> bool:
+    """Carry out a wish, durably; False: there is nothing to change.
 
     Raises:
         OSError: the disk refuses.
@@ -76,6 +78,7 @@ async def grant(locked: Locked, wished: AdministratorWish) -> None:
     )
     if change is not None:
         await _make(locked, change)
+    return change is not None
 
 
 async def _make(locked: Locked, change: Change) -> None:
@@ -99,14 +102,18 @@ async def _make(locked: Locked, change: Change) -> None:
 async def grant_late(spool: Spool, message: QueueId, stage: Stage) -> None:
     """Carry out a wish that came while a lock ended at ``stage``, where no service looks for it.
 
+    Others may come meanwhile.
+
     Raises:
         OSError: the disk refuses.
 
     """
-    locked = moves.lock(spool, message, stage)
-    if locked is None:
-        return
-    with locked:
-        history = moves.history_of(locked)
-        if history.wish is not None and transition.counts_late(history.wish, history):
-            await grant(locked, history.wish)
+    while stage in _NO_SERVICE and (locked := moves.lock(spool, message, stage)) is not None:
+        with locked:
+            history = moves.history_of(locked)
+            wished = history.wish
+            if wished is None or not transition.counts_late(wished, history):
+                return
+            if not await grant(locked, wished):
+                return
+        stage = locked.stage

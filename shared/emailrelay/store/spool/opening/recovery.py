@@ -188,7 +188,9 @@ class Recovery:
 
     def _notices(self) -> None:
         """N: send a notice that the journal has recorded; the next notifier makes others again."""
-        notice.sweep(self.spool)
+        for each in notice.present(self.spool):
+            with self._each(each.at.name):
+                notice.finish(each)
 
     def _names(self) -> None:
         """Take over the old program's abandoned claims; remove contents without an envelope."""

@@ -1,7 +1,7 @@
 """The due times of one stage's messages, as last seen: a hint that a scan corrects."""
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Index:
     """Messages that the last scan has found."""
     _added: int = 0
     """Hints of future due times since then."""
-    _woken: deque[QueueId] = field(default_factory=deque[QueueId])
+    _woken: OrderedDict[QueueId, None] = field(default_factory=OrderedDict[QueueId, None])
     """Messages to be tried regardless of their time; a scan cannot know them."""
 
     def add(self, entry: Scheduled) -> None:
@@ -106,7 +106,7 @@ class Index:
         if due:
             self._news_next = True
             return heapq.heappop(self._heap)
-        return forced(self._woken.popleft()) if self._woken else None
+        return forced(self._woken.popitem(last=False)[0]) if self._woken else None
 
     def next_due(self) -> float | None:
         """Return the earliest due time."""
@@ -116,12 +116,12 @@ class Index:
 
     def wake(self) -> None:
         """Make everything due, each message once: a try for each entry would be a storm."""
-        self._woken = deque(dict.fromkeys([*self._woken, *(e.message for e in self._heap)]))
+        self.recall([entry.message for entry in self._heap])
         self._heap = []
 
     def recall(self, messages: Collection[QueueId]) -> None:
         """Make these due. Their entries stay, and a scan corrects them: to find them takes long."""
-        self._woken = deque(dict.fromkeys([*self._woken, *messages]))
+        self._woken.update(dict.fromkeys(messages))
 
     def __len__(self) -> int:
         """Return the number of entries."""
