@@ -27,7 +27,7 @@ def all_help() -> Mapping[str, HelpPage]:
         STORE.parser().page(),
         submit.PAGE,
         notify.parser().page(),
-        passwd.HELP_PAGE,
+        passwd.parser().page(),
         AUTH.parser().page(),
         CONFIG.parser().page(),
         doctor.parser().page(),

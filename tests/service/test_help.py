@@ -18,6 +18,7 @@ from emailrelay.configure.cli import CONFIG
 from emailrelay.notify import cli as notify
 from emailrelay.oauth.cli import AUTH
 from emailrelay.queue.parser import QUEUE
+from emailrelay.secrets import passwd
 from emailrelay.setup import cli as setup
 from emailrelay.store.postgres.cli import STORE
 from emailrelay.submit import arguments
@@ -34,6 +35,7 @@ MAIN: Mapping[str, EntryPoint] = {
 }
 PARSERS: Mapping[str, ArgumentParser] = {
     "emailrelay-notify": notify.parser(),
+    "emailrelay-passwd": passwd.parser(),
     "emailrelay-setup": setup.parser(),
     "emailrelay-filter-test": filter_test.parser(),
     "emailrelay-doctor": doctor.parser(),
@@ -232,3 +234,18 @@ def test_other_examples_have_options_of_their_command(line: str) -> None:
     page = PAGES.get(verb, PAGES[words[0]])
     known = {name for entry in entries(page) for name in entry.names}
     assert {word for word in words if word.startswith("-")} <= known | {"--to"}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_version_with_verbose_tells_the_capabilities(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--version", "--verbose"])
+    try:
+        status: object = MAIN[name].load()()
+    except SystemExit as ended:
+        status = ended.code
+    assert status in (0, None)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{name} ")
+    assert any(line.startswith("TLS library: ") for line in rest)

@@ -11,11 +11,11 @@ from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, StartFailed, choose_identity
-from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.help_page import print_help
+from emailrelay.terminal.version import print_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +61,7 @@ def _show(asked: GivenOptions) -> None:
     if asked.on("help"):
         print_help(help_text.page(complete=asked.on("verbose"), available=services.available))
         return
-    lines = [f"emailrelay {version()}", *(capabilities() if asked.on("verbose") else [])]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    print_version("emailrelay", verbose=asked.on("verbose"))
 
 
 def _complain(problems: Sequence[str], advice: str = "") -> None:

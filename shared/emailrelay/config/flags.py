@@ -30,7 +30,6 @@ CHECK_CONFIG = HelpEntry(
     "With =json, print one JSON object.",
     "[=json]",
 )
-_VERSION = VERSION._replace(text=f"{VERSION.text} With --verbose, show the capabilities too.")
 _SOURCES = (
     'Each option can also be in the file (spool_dir = "DIR") or in the environment '
     "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
@@ -189,7 +188,7 @@ def _parser(settings: type[Settings], described: Mapping[str, str]) -> CommandLi
     parser.add(CONFIG, MOST_USED, nargs="?", const=_MISSING)
     parser.add(CHECK_CONFIG, MOST_USED, nargs="?", const="")
     parser.add(HELP, GENERAL, action=_help(settings), nargs=0)
-    parser.add(_VERSION, GENERAL, action="store_true")
+    parser.add(VERSION, GENERAL, action="store_true")
     for title, names in [(MOST_USED, settings.most_used), *_others(settings)]:
         for name in names:
             text = with_flags(described.get(name, ""), settings.model_fields)
