@@ -103,6 +103,16 @@ def test_help_fits_and_shows_every_option(
     assert shown - words == set()
 
 
+def test_defaults_are_shown_as_they_are_written() -> None:
+    shown = {
+        entry.names[-1]: entry.text.rpartition(" [")[2].rstrip("]")
+        for service in ("forwarder", "console")
+        for entry in entries(PAGES[f"emailrelay-{service}"])
+    }
+    assert (shown["--bounces"], shown["--keep-failed"]) == ("yes", "2592000")
+    assert shown["--console-interface"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("name", PARSERS)
 def test_help_has_every_option_of_the_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The usage that argparse makes by itself knows all of them, by their first names.

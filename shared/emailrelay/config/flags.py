@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from inspect import get_annotations
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -150,7 +150,12 @@ def default_in_words(info: FieldInfo) -> str:
     default: Any = info.default
     if default is None or default is False or default in ("", [], {}):
         return ""
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if default is True:
+        return "yes"
+    if isinstance(default, list):
+        return ",".join(map(str, cast("list[object]", default)))
+    # Not in the form 2.592e+06.
+    return f"{default:.12g}" if isinstance(default, float) else str(default)
 
 
 def with_flags(text: str, names: Container[str]) -> str:

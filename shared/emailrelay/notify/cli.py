@@ -65,8 +65,8 @@ def parser() -> CommandLineParser:
         PROGRAM,
         "[options] [SPOOL-DIR]",
         "Send notices of failure to the senders of failed messages. The forwarder does this by "
-        "itself; this command is for other ways. Without --relay, --maildir or --deliver-with, "
-        "procmail delivers the notices to local users.",
+        "itself; use this command for another way of delivery. Without --relay, --maildir or "
+        "--deliver-with, procmail delivers the notices to local users.",
         statuses=_STATUSES,
         examples=(f"{PROGRAM} --relay --verbose", f"{PROGRAM} --maildir /var/mail/failures"),
     )

@@ -111,7 +111,7 @@ def parser() -> CommandLineParser:
         PROGRAM,
         "[options] [HOST:PORT | ROUTE]",
         "Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
-        "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
+        "TLS, login and, with --from or --to, MAIL and RCPT, one by one. No message is sent.",
         notes=(_OTHER_OPTIONS,),
         statuses=((0, "no problem"), (1, "a problem"), (64, "the command line is wrong")),
         examples=(
@@ -126,7 +126,10 @@ def parser() -> CommandLineParser:
         help="The server, or the name of a [[route]]. [forward_to and all routes]",
     )
     parser.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, then RSET."
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        help="Try MAIL with this sender, then RSET. [with --to: the null sender]",
     )
     parser.add_argument(
         "--to",
