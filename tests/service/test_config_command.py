@@ -395,27 +395,3 @@ def test_root_checks_with_the_rights_of_the_user_of_the_services(
     told = {each["setting"]: each["text"] for each in found}
     assert told.get("client_auth") == f"{secret}: cannot be read: Permission denied", found
     assert "Permission denied; the spool must be a directory" in told["spool_dir"]
-
-
-@pytest.mark.parametrize("words", [["--config", "FILE", "show"], ["show", "--config", "FILE"]])
-def test_the_settings_file_is_named_before_or_behind_the_command(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text("size = 7\n")
-    assert main([*(str(other) if word == "FILE" else word for word in words), "size"]) == 0
-    assert f"{other}:1" in capsys.readouterr().out
-
-
-def test_a_question_without_an_answer_changes_nothing(file: Path) -> None:
-    controller, terminal = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "init"], stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True
-    ) as asking:
-        os.close(terminal)
-        until(controller, "HOST:PORT: ")
-        os.write(controller, b"\x04")  # Ctrl-D
-        until(controller, "interrupted; nothing was changed")
-        assert asking.wait(60) == 1
-    os.close(controller)
-    assert not file.exists()

@@ -38,7 +38,7 @@ class Queue:
         return await asyncio.to_thread(self._index.state)
 
     async def refresh_now(self) -> None:
-        """Look at the queue now: before messages that a selection finds are counted for a change."""
+        """Look at the queue now: before the messages of a selection are counted for a change."""
         await self._refresh.refresh_now()
 
     async def totals(self) -> dict[str, Totals]:
