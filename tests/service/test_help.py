@@ -118,7 +118,7 @@ def test_help_has_every_option_of_the_parser(name: str, monkeypatch: pytest.Monk
     # The usage that argparse makes by itself knows all of them, by their first names.
     monkeypatch.setenv("COLUMNS", "1000")
     usage = PARSERS[name].format_usage()
-    options = set(re.findall(r"(?<=[\[| (])--?[a-z][a-z-]*", usage, re.IGNORECASE))
+    options = set(re.findall(r"(?<=[\[| (])--?[a-z][a-z0-9-]*", usage, re.IGNORECASE))
     assert len(options) >= 3
     assert options - {each for entry in entries(PAGES[name]) for each in entry.names} == set()
 
