@@ -44,7 +44,7 @@ FILES = {
     "emailrelay-auth": _COMMON,
     "emailrelay-config": (SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
     "emailrelay-doctor": (SETTINGS, _SECRETS),
-    "emailrelay-filter-test": (),
+    "emailrelay-filter-test": (SETTINGS,),
     "emailrelay-setup": (SETTINGS, _SPOOL, _UNITS),
     "emailrelay.toml": (SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
 }
@@ -78,6 +78,7 @@ VARIABLES = {
     "emailrelay-auth": (*_SERVICE, _COLUMNS),
     "emailrelay-config": _SERVICE,
     "emailrelay-doctor": (*_SERVICE, _COLUMNS, _COLOUR),
+    "emailrelay-filter-test": (_CONFIG,),
     "emailrelay.toml": _SERVICE,
 }
 """The variables of each page."""

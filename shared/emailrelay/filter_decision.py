@@ -61,6 +61,7 @@ _WORDS: Mapping[type[Verdict], str] = MappingProxyType(
     }
 )
 _TAKEN = Reply(250, "2.0.0 dropped by a filter")
+_IN_MAILBOXES = Reply(250, "2.0.0 delivered to mailboxes of this host")
 _SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 
@@ -158,12 +159,17 @@ def _accept(verdict: Accept, run: Run) -> Decision:
 
 
 def _abandon(by: str, verdict: Abandon, run: Run) -> Decision:
-    """Drop the message, and notify its sender of the recipients that were refused before."""
+    """End the message, and notify its sender of the recipients that were refused before."""
     attempt = _refusals(verdict, run)
+    taken = dict.fromkeys(
+        run.history.pending(run.envelope), _IN_MAILBOXES if verdict.delivered else _TAKEN
+    )
     if attempt is None:
-        dropped = Done(Attempt(at=run.ended, peer=by), MessageEnd.DROPPED)
-        return Decision(dropped, Abandoned(id=run.message, filter=by, **run.about), _ACCEPTED)
-    replies = {**dict.fromkeys(run.history.pending(run.envelope), _TAKEN), **attempt.replies}
+        end = MessageEnd.DELIVERED if verdict.delivered else MessageEnd.DROPPED
+        last = Attempt(at=run.ended, peer=by, replies=taken if verdict.delivered else {})
+        event = Abandoned(id=run.message, filter=by, end=end.value, **run.about)
+        return Decision(Done(last, end), event, _ACCEPTED)
+    replies = {**taken, **attempt.replies}
     settlement = Fail(refusal(attempt.replies), replace(attempt, replies=replies))
     code, reason = settlement.reason.code, f"{by}: {settlement.reason}"
     return Decision(

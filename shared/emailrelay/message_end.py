@@ -7,7 +7,7 @@ class MessageEnd(StrEnum):
     """The last fact of a message's history; the value is its word in the record."""
 
     DELIVERED = "delivered"
-    """A server has accepted it for each recipient."""
+    """A server has accepted it for each recipient, or the filter ``deliver:`` has delivered it."""
     DROPPED = "dropped"
     """A filter has dropped it."""
     REFUSED = "refused"

@@ -139,6 +139,24 @@ def test_bad_options_are_exit_status_1_with_every_problem(command: Command) -> N
     assert not command.spool.exists()
 
 
+def test_what_fails_at_the_start_is_told_together(command: Command) -> None:
+    command.spool.write_text("a file")
+    log = command.directory / "none" / "log"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        where = ("--interface", "127.0.0.1", "--port", port)
+        ended = command.run("--as-server", *where, "--log-file", str(log))
+    assert ended.status == 2
+    for words in (f"127.0.0.1 port {port}", str(log), "--spool-dir"):
+        assert words in ended.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_an_unknown_user_is_told_with_the_other_problems(command: Command) -> None:
+    ended = command.run("--as-server", "--poll", "0", "--user", "no-such-user")
+    assert (ended.status, "--poll" in ended.err, "no-such-user" in ended.err) == (1, True, True)
+
+
 def test_a_spool_that_cannot_be_used_is_exit_status_1(command: Command) -> None:
     command.spool.write_text("a file")
     ended = command.run("--as-server", "--interface", "127.0.0.1", "--port", str(free_port()))

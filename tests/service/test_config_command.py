@@ -325,7 +325,7 @@ def test_misspelt_names_get_a_suggestion(file: Path, capsys: pytest.CaptureFixtu
     assert main(["check", "reciever"]) == 64
     assert "unknown service; did you mean receiver?" in capsys.readouterr().err
     assert main(["chekc"]) == 64
-    assert "Did you mean 'check'?" in capsys.readouterr().err
+    assert "no such command; did you mean check?" in capsys.readouterr().err
     assert not file.exists()
 
 

@@ -111,7 +111,7 @@ async def test_message_that_has_just_left_is_found_when_its_record_follows(
         async with StoreHolder(opener) as holder:
             facts = await find_message(message, reader, holder, time.time())
             assert facts is not None
-            assert facts.told.id == message
+            assert facts.past.id == message
             assert await find_message(QueueId("1.1.1"), reader, holder, time.time()) is None
     finally:
         reader.close()

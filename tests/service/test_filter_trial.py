@@ -89,7 +89,7 @@ def test_a_local_recipient_gets_its_copy(tmp_path: Path) -> None:
     status, said, _ = trial(f"deliver:{tmp_path}", "--to-local", "bob")
 
     assert status == 1
-    assert said[0] == "verdict:  dropped; the client is told 250"
+    assert said[0] == "verdict:  delivered to mailboxes of this host; the client is told 250"
     assert len(list(tmp_path.glob("bob/new/*"))) == 1
 
 

@@ -14,9 +14,13 @@ from typing import cast
 import pytest
 from docs.generate.commands import all_help
 
+from emailrelay.configure.cli import CONFIG
 from emailrelay.notify import cli as notify
-from emailrelay.queue.parser import VERBS, verb_parser
+from emailrelay.oauth.cli import AUTH
+from emailrelay.queue.parser import QUEUE
+from emailrelay.secrets import passwd
 from emailrelay.setup import cli as setup
+from emailrelay.store.postgres.cli import STORE
 from emailrelay.submit import arguments
 from emailrelay.submit.help_text import PAGE as SUBMIT
 from emailrelay.terminal import common_options
@@ -31,10 +35,15 @@ MAIN: Mapping[str, EntryPoint] = {
 }
 PARSERS: Mapping[str, ArgumentParser] = {
     "emailrelay-notify": notify.parser(),
+    "emailrelay-passwd": passwd.parser(),
     "emailrelay-setup": setup.parser(),
     "emailrelay-filter-test": filter_test.parser(),
     "emailrelay-doctor": doctor.parser(),
-    **{f"emailrelay-queue {name}": verb_parser("emailrelay-queue", name) for name in VERBS},
+    **{
+        f"{program.name} {name}": program.verb_parser(name)
+        for program in (AUTH, CONFIG, QUEUE, STORE)
+        for name in program.verbs
+    },
 }
 COMMON = (
     common_options.CONFIG,
@@ -94,13 +103,23 @@ def test_help_fits_and_shows_every_option(
     assert shown - words == set()
 
 
+def test_defaults_are_shown_as_they_are_written() -> None:
+    shown = {
+        entry.names[-1]: entry.text.rpartition(" [")[2].rstrip("]")
+        for service in ("forwarder", "console")
+        for entry in entries(PAGES[f"emailrelay-{service}"])
+    }
+    assert (shown["--bounces"], shown["--keep-failed"]) == ("yes", "2592000")
+    assert shown["--console-interface"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("name", PARSERS)
 def test_help_has_every_option_of_the_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The usage that argparse makes by itself knows all of them, by their first names.
     monkeypatch.setenv("COLUMNS", "1000")
     usage = PARSERS[name].format_usage()
-    options = set(re.findall(r"(?<=[\[| (])--?[a-z][a-z-]*", usage, re.IGNORECASE))
-    assert len(options) >= 4
+    options = set(re.findall(r"(?<=[\[| (])--?[a-z][a-z0-9-]*", usage, re.IGNORECASE))
+    assert len(options) >= 3
     assert options - {each for entry in entries(PAGES[name]) for each in entry.names} == set()
 
 
@@ -225,3 +244,18 @@ def test_other_examples_have_options_of_their_command(line: str) -> None:
     page = PAGES.get(verb, PAGES[words[0]])
     known = {name for entry in entries(page) for name in entry.names}
     assert {word for word in words if word.startswith("-")} <= known | {"--to"}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_version_with_verbose_tells_the_capabilities(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--version", "--verbose"])
+    try:
+        status: object = MAIN[name].load()()
+    except SystemExit as ended:
+        status = ended.code
+    assert status in (0, None)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{name} ")
+    assert any(line.startswith("TLS library: ") for line in rest)

@@ -32,6 +32,12 @@ NONE = "unknown option"
             "emailrelay-filter-test --mesage m exit:0",
             [f"--mesage: {NONE}; did you mean --message?"],
         ),
+        ("emailrelay-passwd --plian me", [f"--plian: {NONE}; did you mean --plain?"]),
+        ("emailrelay-submit --spol-dir=d", [f"--spol-dir: {NONE}; did you mean --spool-dir?"]),
+        ("emailrelay-submit -Z me@x.test", [f"-Z: {NONE}; see --help"]),
+        ("emailrelay-auth status --jsno", [f"--jsno: {NONE}; did you mean --json?"]),
+        ("emailrelay-config check --usr me", [f"--usr: {NONE}; did you mean --user?"]),
+        ("emailrelay-store check --stor x", [f"--stor: {NONE}; did you mean --store?"]),
         ("emailrelay-notify --maildri d", [f"--maildri: {NONE}; did you mean --maildir?"]),
     ],
 )

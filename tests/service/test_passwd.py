@@ -44,11 +44,15 @@ def test_a_client_line_is_made_of_what_a_client_can_use() -> None:
     assert passwd("--client", "me").returncode == os.EX_USAGE
 
 
-@pytest.mark.parametrize("arguments", [("alice", "sesame"), ("--sesame",), ("--md5", "--plain")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("alice", "sesame"), ("alice", "--md5", "sesame"), ("--sesam",), ("--md5", "--plain")],
+)
 def test_wrong_usage_is_told_and_shows_no_password(arguments: tuple[str, ...]) -> None:
     done = passwd(*arguments)
     assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
     assert "alice" not in done.stderr
+    assert "sesame" not in done.stderr
 
 
 def test_an_empty_password_is_none() -> None:

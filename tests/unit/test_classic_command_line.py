@@ -64,6 +64,22 @@ def test_commas_between_quotes_belong_to_a_filter() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "filters"),
+    [
+        ('"/bin/a,b"', ('"/bin/a,b"',)),
+        ('"header:add=X-Note: a, b"', ('"header:add=X-Note: a, b"',)),
+        ('"/bin/a, exit:0"', ("/bin/a", "exit:0")),
+        ('"/bin/a b"', ("/bin/a b",)),
+    ],
+)
+def test_quotes_in_the_file_are_around_one_filter_or_a_list(
+    value: str, filters: tuple[str, ...]
+) -> None:
+    for line in (f"filter {value}", f"filter={value}"):
+        assert good("f", text=f"{line}\n").values_of("filter") == filters
+
+
+@pytest.mark.parametrize(
     ("line", "value"),
     [
         ("pid-file /run/pid # of the relay", "/run/pid"),

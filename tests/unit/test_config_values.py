@@ -8,6 +8,7 @@ from tests.unit.settings_problems import SMARTHOST, problems, write
 
 from emailrelay.config import FilterdSettings, ForwarderSettings, ReceiverSettings, read
 from emailrelay.config.values import destination
+from emailrelay.errors import ConfigError
 from emailrelay.schedule import Schedule
 
 
@@ -120,6 +121,14 @@ def test_retry_options_make_the_schedule() -> None:
 
 def test_the_defaults_of_the_schedule_are_the_schedules_own() -> None:
     assert read(FilterdSettings, [], {}).schedule == Schedule()
+
+
+def test_a_bare_word_is_no_store() -> None:
+    for word in ("memory", "postgresql", "mail"):
+        with pytest.raises(ConfigError, match=r"spool:///DIR, postgresql://.*memory:"):
+            read(FilterdSettings, [f"--store={word}"], {})
+    for place in ("./mail", "/var/mail", "memory:"):
+        assert read(FilterdSettings, [f"--store={place}"], {}).store_place == place
 
 
 def test_the_store_goes_before_the_spool_directory() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.queue.pattern import fits_address, fits_reply
 from emailrelay.wildcards import fits, glob
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.where_clause import where_clause
 
 LITERAL = "u@[10.0.0.1]"
@@ -26,7 +26,7 @@ def sql(text: str, pattern: object) -> bool:
 def test_address_with_a_bracket_is_matched_as_it_stands(pattern: str, *, matches: bool) -> None:
     assert fits_address(pattern, LITERAL) is matches
     assert not fits_address(pattern, "u@1")
-    _, values = where_clause(QueueFilter(sender=pattern, recipient=pattern), 0.0)
+    _, values = where_clause(PageSelection(sender=pattern, recipient=pattern), 0.0)
     assert sql(LITERAL, values["sender"]) is matches
     assert sql(f"\nann@x.test\n{LITERAL}\n", values["recipient"]) is matches
     assert not sql("u@1", values["sender"])

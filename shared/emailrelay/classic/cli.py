@@ -10,12 +10,12 @@ from emailrelay.classic import checking, command_line, help_text, rules, service
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
-from emailrelay.classic.start import FAILED, StartFailed, choose_identity
-from emailrelay.config.version import capabilities, version
+from emailrelay.classic.start import FAILED, StartFailed, choose_identity, user_problems
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.help_page import print_help
+from emailrelay.terminal.version import print_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(*_plan(words, here))
         return run(*_plan(words, here), partial(_plan, words, here))
     except ConfigError as error:
-        _complain(error.problems, "emailrelay --help shows the options")
+        _complain([*error.problems, *user_problems(asked)], "emailrelay --help shows the options")
         return FAILED
     except StartFailed as error:
         _complain(error.problems)
@@ -51,7 +51,10 @@ def _plan(words: Sequence[str], here: Path) -> tuple[Plan, GivenOptions]:
 
 
 def _check(planned: Plan, asked: GivenOptions) -> int:
-    wrong, warnings = checking.problems(planned, asked, choose_identity(asked)[0], os.environ)
+    no_user = user_problems(asked)
+    run_as = None if no_user else choose_identity(asked)[0]
+    wrong, warnings = checking.problems(planned, asked, run_as, os.environ)
+    wrong = [*no_user, *wrong]
     _complain(wrong)
     print_errors("emailrelay", *(f"warning: {line}" for line in warnings))
     return FAILED if wrong else 0
@@ -61,8 +64,7 @@ def _show(asked: GivenOptions) -> None:
     if asked.on("help"):
         print_help(help_text.page(complete=asked.on("verbose"), available=services.available))
         return
-    lines = [f"emailrelay {version()}", *(capabilities() if asked.on("verbose") else [])]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    print_version("emailrelay", verbose=asked.on("verbose"))
 
 
 def _complain(problems: Sequence[str], advice: str = "") -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from emailrelay.classic.option import Option, OptionKind
 from emailrelay.classic.options import BY_LETTER, BY_NAME
-from emailrelay.filters.spec import split_list
+from emailrelay.filters.spec import is_quoted, looks_complete, split_list
 from emailrelay.suggestions import suggest
 
 _COMMENT = re.compile(r"\s#")
+_FILTERS = "SPEC,..."
+"""The word for values that are lists of filters."""
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})
 
@@ -181,19 +183,31 @@ def _read_line(line: str, place: str, reading: _Reading) -> None:
     if option is None:
         reading.problems.append(f"{place}: {name}: {_unknown(name.removeprefix('--'), '')}")
     else:
+        value = None if value is None else _without_quotes(option, value)
         reading.add(option, value, f"{place}: {name}")
 
 
+def _without_quotes(option: Option, value: str) -> str:
+    """Remove quotes around a value; they keep its blanks.
+
+    Around a filter with a comma they stay. A list of filters can stand between quotes too: each
+    part of it is a path or has a kind.
+    """
+    if not (is_quoted(value) and '"' not in value[1:-1]):
+        return value
+    parts = split_list(value[1:-1])
+    if option.word == _FILTERS and len(parts) > 1 and not all(map(looks_complete, parts)):
+        return value
+    return value[1:-1]
+
+
 def _split(line: str) -> tuple[str, str | None]:
-    """Split ``name=value`` or ``name value``; quotes around a value keep its blanks."""
+    """Split ``name=value`` or ``name value``."""
     ends = [place for place, letter in enumerate(line) if letter in "= \t"]
     if not ends:
         return line, None
     name, rest = line[: ends[0]], line[ends[0] :].strip()
-    rest = rest.removeprefix("=").strip()
-    if len(rest) >= 2 and rest[0] == rest[-1] == '"' and '"' not in rest[1:-1]:
-        rest = rest[1:-1]
-    return name, rest
+    return name, rest.removeprefix("=").strip()
 
 
 def _parts(value: str) -> list[str]:

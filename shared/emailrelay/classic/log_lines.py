@@ -66,7 +66,7 @@ TEXTS = MappingProxyType(
         "filter_verdict": "filter {filter} said {verdict} to {id}",
         "passed": "filter passed {id}",
         "filter_held": "held {id} for a filter: {reason}",
-        "abandoned": "filter {filter} dropped {id}",
+        "abandoned": "filter {filter} {end} {id}",
         "filter_trouble": "filter {filter}: {id} waits: {reason}",
         "filter_rejected": "filter {filter} rejected {id}: {reply} ({reason})",
         "filter_unstartable": "filter {filter}: {reason}; mail waits until it can be run",

@@ -51,7 +51,7 @@ _BASIC = _rows(
     ("as-proxy y *", "HOST:PORT", "", "Forward each message before the client gets its answer."),
     ("spool-dir s *",),
     ("help h *", "", "", f"{HELP.text} With --verbose, show all options."),
-    ("version V *", "", "", f"{VERSION.text} With --verbose, show the capabilities too."),
+    ("version V *", "", "", VERSION.text),
 )
 
 _CLIENT = _rows(

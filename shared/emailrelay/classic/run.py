@@ -54,11 +54,7 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
     run_as, remarks = start.choose_identity(asked)
-    listeners, admin = start.bind(plan, asked, run_as)
-    log = start.open_log(asked, run_as)
-    start.make_spool(settings, run_as)
-    if plan.long_running or asked.on("admin"):
-        start.check_opening(settings, run_as)
+    listeners, admin, log = start.prepare(plan, asked, settings, run_as)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
     prepared = _Prepared(
         plan=plan,

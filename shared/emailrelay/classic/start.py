@@ -3,9 +3,11 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from emailrelay import spool_owner
 from emailrelay.classic import as_user, process
@@ -21,6 +23,8 @@ from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.events.event import report_nothing
 from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
+
+_T = TypeVar("_T")
 
 FAILED = 1
 """Exit status: the options are wrong, or something could not be forwarded or started."""
@@ -69,6 +73,48 @@ def _try_python(run_as: Identity) -> None:
     for path, right in ((sys.executable, os.X_OK), (os.__file__, os.R_OK), (__file__, os.R_OK)):
         if not os.access(path, right):
             raise PermissionError(f"user {run_as.name} has no access to {path}")
+
+
+def user_problems(asked: GivenOptions) -> list[str]:
+    """Return what is wrong with ``--user``, for a command that fails anyway."""
+    try:
+        choose_identity(asked)
+    except StartFailed as error:
+        return error.problems
+    return []
+
+
+def prepare(
+    plan: Plan, asked: GivenOptions, settings: Settings, run_as: Identity | None
+) -> tuple[Listeners, Listeners, LogOutput]:
+    """Bind the addresses for mail and administrators, and open log and store.
+
+    Raises:
+        StartFailed: with every problem; its status is that of the first.
+
+    """
+    failures = list[StartFailed]()
+    bound = _tried(partial(bind, plan, asked, run_as), failures)
+    log = _tried(partial(open_log, asked, run_as), failures)
+
+    def make_store() -> None:
+        make_spool(settings, run_as)
+        if plan.long_running or asked.on("admin"):
+            check_opening(settings, run_as)
+
+    _tried(make_store, failures)
+    if bound is None or log is None or failures:
+        problems = [line for failure in failures for line in failure.problems]
+        raise StartFailed(list(dict.fromkeys(problems)), failures[0].status)
+    return *bound, log
+
+
+def _tried(act: Callable[[], _T], failures: list[StartFailed]) -> _T | None:
+    try:
+        return act()
+    except StartFailed as error:
+        failures.append(error)
+        return None
 
 
 def bind(plan: Plan, asked: GivenOptions, run_as: Identity | None) -> tuple[Listeners, Listeners]:

@@ -16,8 +16,8 @@ from emailrelay.config.options import (
 )
 from emailrelay.config.reading import read
 from emailrelay.config.security_values import DEFAULT_AUTHORITIES
-from emailrelay.config.version import version
 from emailrelay.config.writing import write
+from emailrelay.terminal.version import version
 
 __all__ = [
     "DEFAULT_AUTHORITIES",

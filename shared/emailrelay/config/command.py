@@ -19,9 +19,9 @@ from emailrelay.config.findings import warning as warning_of
 from emailrelay.config.options import Settings
 from emailrelay.config.reading import Gathered, collect
 from emailrelay.config.shown import shown
-from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.version import print_version
 
 _S = TypeVar("_S", bound=Settings)
 
@@ -51,8 +51,8 @@ def load(
     except ConfigError as error:
         _refuse(settings, error.problems)
     if asked.version:
-        more = capabilities() if "verbose" in asked.values else []
-        _end([f"{settings.program} {version()}", *more])
+        print_version(settings.program, verbose="verbose" in asked.values)
+        _end([])
     got = collect(settings, asked, os.environ)
     if asked.check_config is not None:
         _check(got, asked.check_config, check)

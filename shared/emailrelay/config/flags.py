@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from inspect import get_annotations
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -30,7 +30,6 @@ CHECK_CONFIG = HelpEntry(
     "With =json, print one JSON object.",
     "[=json]",
 )
-_VERSION = VERSION._replace(text=f"{VERSION.text} With --verbose, show the capabilities too.")
 _SOURCES = (
     'Each option can also be in the file (spool_dir = "DIR") or in the environment '
     "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
@@ -151,7 +150,12 @@ def default_in_words(info: FieldInfo) -> str:
     default: Any = info.default
     if default is None or default is False or default in ("", [], {}):
         return ""
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if default is True:
+        return "yes"
+    if isinstance(default, list):
+        return ",".join(map(str, cast("list[object]", default)))
+    # Not in the form 2.592e+06.
+    return f"{default:.12g}" if isinstance(default, float) else str(default)
 
 
 def with_flags(text: str, names: Container[str]) -> str:
@@ -189,7 +193,7 @@ def _parser(settings: type[Settings], described: Mapping[str, str]) -> CommandLi
     parser.add(CONFIG, MOST_USED, nargs="?", const=_MISSING)
     parser.add(CHECK_CONFIG, MOST_USED, nargs="?", const="")
     parser.add(HELP, GENERAL, action=_help(settings), nargs=0)
-    parser.add(_VERSION, GENERAL, action="store_true")
+    parser.add(VERSION, GENERAL, action="store_true")
     for title, names in [(MOST_USED, settings.most_used), *_others(settings)]:
         for name in names:
             text = with_flags(described.get(name, ""), settings.model_fields)

@@ -61,9 +61,22 @@ def _spool_dir() -> Path:
     return Path(default_spool_dir())
 
 
-def _joined(value: object) -> object:
-    """Write a list of URLs with spaces between."""
-    return " ".join(map(str, cast("list[object]", value))) if isinstance(value, list) else value
+def _place(value: object) -> object:
+    """Write a list of URLs with spaces between.
+
+    Raises:
+        ValueError: it is a bare word. It would be a directory beside the one that happens to be
+            the current one, and a word such as "memory" is meant to be something else.
+
+    """
+    if isinstance(value, list):
+        return " ".join(map(str, cast("list[object]", value)))
+    if isinstance(value, str) and value and not {":", "/"} & set(value):
+        raise ValueError(
+            "name a store by its URL: spool:///DIR, postgresql://USER@HOST/DATABASE, or memory:"
+            " (mail there is lost when the process ends)"
+        )
+    return value
 
 
 class StoreOptions(Declared):
@@ -72,7 +85,7 @@ class StoreOptions(Declared):
     spool_dir: Annotated[DirectoryPath, AtStart()] = Field(default_factory=_spool_dir)
     """The spool directory. It is created if it does not exist."""
 
-    store: Annotated[str | None, AtStart(), BeforeValidator(_joined)] = None
+    store: Annotated[str | None, AtStart(), BeforeValidator(_place)] = None
     """The URL of a store: spool:///DIR, postgresql://USER@HOST/DATABASE, or memory: for tests. It
     takes precedence over spool_dir. The mail in memory: is lost when the process ends. Several
     databases, as a list or as URLs with spaces between them, are used together."""

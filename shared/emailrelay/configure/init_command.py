@@ -4,21 +4,23 @@ import os
 import socket
 import subprocess
 import sys
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
-
-import typer
+from typing import TypeVar
 
 from emailrelay import settings_file
 from emailrelay.configure import answers, writing
 from emailrelay.configure.answers import LOCAL, Answers
 from emailrelay.configure.options import PROGRAM
 from emailrelay.spool_owner import SERVICE_USER
+from emailrelay.terminal import ask
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_line
-from emailrelay.terminal.typer_command import Config
+from emailrelay.terminal.run_command import CommandLineError
+from emailrelay.terminal.verbs import Verb
 
 _SECRETS = "emailrelay.auth"
 """The name of the secrets file, beside the settings file."""
@@ -27,44 +29,16 @@ _MOST = 4096
 _T = TypeVar("_T")
 
 
-def init(
-    *,
-    smarthost: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST[:PORT]", help="The next mail server. [port 587; 25 without account]"
-        ),
-    ] = None,
-    account: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The user name there, or none.")
-    ] = None,
-    password_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A file with the password; - for standard input."),
-    ] = None,
-    clients: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHO", help="Hosts that can send: local, or networks such as 192.168.0.0/24."
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace existing files; copies are kept as .old.")
-    ] = False,
-    doctor: Annotated[
-        bool | None, typer.Option("--doctor/--no-doctor", help="Try the smarthost afterwards.")
-    ] = None,
-    config: Config = None,
-) -> int:
-    """Ask for smarthost, account and clients, and write the settings file."""
+def _init(asked: Namespace) -> int:
+    config: str | None = asked.config
     path = Path(settings_file.chosen(config, os.environ) or settings_file.DEFAULT).absolute()
     secrets = path.with_name(_SECRETS)
-    replaces = writing.check_free(path, force=force)
-    _all_given(smarthost=smarthost, account=account, clients=clients)
-    found, password = _ask(smarthost, account, clients, password_file)
+    replaces = writing.check_free(path, force=asked.force)
+    _all_given(smarthost=asked.smarthost, account=asked.account, clients=asked.clients)
+    found, password = _ask(asked.smarthost, asked.account, asked.clients, asked.password_file)
     written = [str(path)]
     if found.needs_secrets:
-        also = writing.check_free(secrets, force=force)
+        also = writing.check_free(secrets, force=asked.force)
         text = answers.secrets_text(found, password)
         writing.write(secrets, text, secret=True, force=also)
         written.insert(0, str(secrets))
@@ -78,7 +52,7 @@ def init(
     writing.write(path, settings, secret=False, force=replaces)
     for line in answers.next_steps(found, written, machine, config=str(path) if config else ""):
         print_line(line)
-    return _examine(path, doctor)
+    return _examine(path, asked.doctor)
 
 
 def _ask(
@@ -120,7 +94,7 @@ def _all_given(**given: str | None) -> None:
     """Raise an error that names every missing option, if there is no terminal to ask at."""
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing and not _at_terminal():
-        raise typer.TyperException(f"standard input is not a terminal: give {', '.join(missing)}")
+        raise CommandLineError(f"standard input is not a terminal: give {', '.join(missing)}")
 
 
 def _answer(
@@ -128,16 +102,16 @@ def _answer(
     given: str | None,
     question: str,
     read: Callable[[str], _T],
-    default: str | None = None,
+    default: str = "",
 ) -> _T:
     """Return the value of an option. Without the option, ask a person until the answer is good."""
     if given is not None:
         try:
             return read(given)
         except ValueError as error:
-            raise typer.TyperException(f"--{name}: {error}") from error
+            raise CommandLineError(f"--{name}: {error}") from error
     while True:
-        text: str = typer.prompt(question, default=default, err=True)
+        text = ask.answer(question, default)
         try:
             return read(text)
         except ValueError as error:
@@ -148,9 +122,9 @@ def _password(file: str | None, user: str) -> str:
     """Return the password. It is never an argument: every user of the machine can see those."""
     if file is None and not _at_terminal():
         text = "standard input is not a terminal: give --password-file FILE (- for standard input)"
-        raise typer.TyperException(text)
+        raise CommandLineError(text)
     while file is None:
-        text = typer.prompt(f"Password of {user}", hide_input=True, err=True)
+        text = ask.secret(f"Password of {user}")
         try:
             return answers.check_password(text)
         except ValueError as error:
@@ -160,9 +134,9 @@ def _password(file: str | None, user: str) -> str:
         return answers.check_password(text)
     except OSError as error:
         problem = f"--password-file: {file}: cannot be read: {error.strerror}"
-        raise typer.TyperException(problem) from error
+        raise CommandLineError(problem) from error
     except ValueError as error:  # also if it is not UTF-8 text
-        raise typer.TyperException(f"--password-file: {file}: {error}") from error
+        raise CommandLineError(f"--password-file: {file}: {error}") from error
 
 
 def _line_of(path: Path) -> str:
@@ -173,11 +147,50 @@ def _line_of(path: Path) -> str:
 def _examine(path: Path, doctor: bool | None) -> int:  # noqa: FBT001 -- None is a third value
     """Run the doctor if it is wanted; return its exit status."""
     if doctor is None:
-        question = "Try the connection to the smarthost now (emailrelay-doctor)?"
-        doctor = _at_terminal() and typer.confirm(question, default=True, err=True)
+        doctor = _at_terminal() and _wanted()
     if not doctor:
         print_line(f"next: emailrelay-doctor --config {path}")
         return os.EX_OK
     sys.stdout.flush()
     program = [sys.executable, "-P", "-m", "emailrelay_forwarder.doctor", "--config", str(path)]
     return subprocess.run(program, check=False).returncode  # noqa: S603 -- ours, and no shell
+
+
+def _wanted() -> bool:
+    question = "Try the connection to the smarthost now (emailrelay-doctor)?"
+    try:
+        return ask.answer(f"{question} [Y/n]").lower() in ("", "y", "yes")
+    except ask.NoAnswer:  # the files are written
+        return False
+
+
+def _add_answers(parser: CommandLineParser) -> None:
+    parser.add_argument(
+        "--smarthost",
+        metavar="HOST[:PORT]",
+        help="The next mail server. [port 587; 25 without account]",
+    )
+    parser.add_argument("--account", metavar="NAME", help="The user name there, or none.")
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="A file with the password; - for standard input."
+    )
+    parser.add_argument(
+        "--clients",
+        metavar="WHO",
+        help="Hosts that can send: local, or networks such as 192.168.0.0/24.",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="Replace existing files; copies are kept as .old."
+    )
+    parser.add_argument(
+        "--doctor", action=BooleanOptionalAction, help="Try the smarthost afterwards."
+    )
+
+
+INIT = Verb(
+    "Ask for smarthost, account and clients, and write the settings file.",
+    "[options]",
+    _init,
+    (_add_answers,),
+    ("init --smarthost smtp.example.net:587 --clients local",),
+)

@@ -1,13 +1,13 @@
 """The command ``show``: the settings in force, each with its source."""
 
+import argparse
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Annotated, Any, cast
-
-import typer
+from typing import Any, cast
 
 from emailrelay import settings_file, toml_text
 from emailrelay.config import SERVICES, flags
@@ -18,13 +18,11 @@ from emailrelay.config.shown import Shown, shown
 from emailrelay.config.tables import tables
 from emailrelay.configure.options import PROGRAM
 from emailrelay.suggestions import suggest
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
 from emailrelay.terminal.screen import console, new_table, plain
-from emailrelay.terminal.typer_command import Config, Json
-
-SHOW_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Options of services follow, so that their effect can be seen."""
+from emailrelay.terminal.verbs import Verb, add_json
 
 _DEFAULT = "default"
 _OF_OTHERS, _OF_SERVICE = ": is an option of ", " of emailrelay-"
@@ -57,33 +55,22 @@ class ShownSetting:
         }
 
 
-def show(
-    *,
-    context: typer.Context,
-    changed: Annotated[
-        bool, typer.Option("--changed", help="Only settings that differ from their defaults.")
-    ] = False,
-    as_json: Json = False,
-    config: Config = None,
-) -> int:
-    """Show the settings in force, or only those of the given NAMEs, and where each comes from.
-
-    Options of services may follow.
-    """
-    asked = [word.replace("-", "_") for word in takewhile(_is_bare, context.args)]
-    argv = [*([] if config is None else ["--config", config]), *context.args[len(asked) :]]
+def _show(asked: Namespace) -> int:
+    config: str | None = asked.config
+    names = [word.replace("-", "_") for word in takewhile(_is_bare, asked.rest)]
+    argv = [*([] if config is None else ["--config", config]), *asked.rest[len(names) :]]
     all_got = [collect(each, flags.parse(each, argv), os.environ) for each in SERVICES]
     rows = sorted(_rows(all_got), key=lambda row: row.name)
     known = {row.name for row in rows}
-    if unknown := set(asked) - known:
+    if unknown := set(names) - known:
         refused = (_unknown(name, known) for name in sorted(unknown))
         return print_errors(PROGRAM, *refused, status=os.EX_USAGE)
-    if asked:
-        rows = [row for row in rows if row.name in asked]
-    if changed:
+    if names:
+        rows = [row for row in rows if row.name in names]
+    if asked.changed:
         rows = [row for row in rows if row.value != row.default]
     problems = _problems(all_got)
-    if as_json:
+    if asked.json:
         for row in rows:
             print_json(row.to_json())
     elif all_got[0].file.path or settings_file.chosen(config, os.environ) is None:
@@ -178,3 +165,26 @@ def _text(value: Shown) -> str:
             return f"{value:.12g}"
         case _:
             return str(value)
+
+
+def _add_names(parser: CommandLineParser) -> None:
+    # Shown only: the options of services that follow may have values, which are no names.
+    parser.show(argparse.Action((), "names", metavar="NAME", help="Only these settings. [all]"))
+
+
+def _add_changed(parser: CommandLineParser) -> None:
+    parser.add_argument(
+        "--changed", action="store_true", help="Only settings that differ from their defaults."
+    )
+
+
+SHOW = Verb(
+    "Show the settings in force, and where each comes from.",
+    "[options] [NAME]... [OPTION OF A SERVICE]...",
+    _show,
+    (_add_names, _add_changed, add_json),
+    ("show port", "show --changed", "show --port 2525"),
+    notes=("With options of services, it shows the settings that a service has with them.",),
+    takes_rest=True,
+)
+"""Options of services follow, so that their effect can be seen."""

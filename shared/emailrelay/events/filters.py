@@ -38,10 +38,14 @@ class FilterHeld(MailEvent):
 
 
 class Abandoned(MailEvent):
-    """A filter asked to drop the message."""
+    """The message ends at a filter, which dropped it or delivered it to mailboxes (``deliver:``).
+
+    ``end`` says which: ``dropped`` or ``delivered``.
+    """
 
     id: QueueId
     filter: str
+    end: str
 
 
 class FilterRejected(MailEvent):

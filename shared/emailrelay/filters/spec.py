@@ -177,6 +177,14 @@ def unquoted(spec: str) -> str:
     return spec[1:-1].replace('""', '"') if is_quoted(spec) else spec
 
 
+def looks_complete(spec: str) -> bool:
+    """Tell whether a text is a filter by its form: an absolute path, or a known kind."""
+    kind, colon, _ = spec.partition(":")
+    return spec.startswith("/") or (
+        bool(colon) and (kind in _KIND_NAMES or kind in shipped.PARSERS)
+    )
+
+
 def quoted(spec: str) -> str:
     """Put quotes around a spec, so that its commas do not separate."""
     return '"' + spec.replace('"', '""') + '"'

@@ -72,6 +72,9 @@ class Reject(_Requests):
 class Abandon(_Requests):
     """Drop the message, and answer 250 for it (server filters only)."""
 
+    delivered: bool = False
+    """True: it is not lost, since the filter has delivered it to mailboxes of this host."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip(_Requests):

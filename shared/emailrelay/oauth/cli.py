@@ -4,10 +4,8 @@ import asyncio
 import os
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, Grant
 from emailrelay.errors import ConfigError, SignInError
@@ -21,39 +19,34 @@ from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.oauth.trouble import CAUSES
 from emailrelay.secrets import Secret
+from emailrelay.terminal import ask
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.run_command import CommandLineError, run_command
 from emailrelay.terminal.screen import console
-from emailrelay.terminal.typer_command import (
-    Config,
-    Json,
-    SpoolDir,
-    StoreUrl,
-    add_command,
-    new_app,
-    run,
+from emailrelay.terminal.verbs import (
+    ProgramOfVerbs,
+    Verb,
+    add_config,
+    add_json,
+    add_spool_dir,
+    add_store,
 )
 
 PROGRAM = "emailrelay-auth"
 
-_INTERRUPTED = 130
-"""Typer's exit status after Ctrl-C: 128 plus the number of SIGINT."""
-
-Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/auth.md)."""
-    aborted = "interrupted; nothing was changed"
-    status = run(app, argv, program=PROGRAM, aborted=aborted, failed=1)
-    return print_errors(PROGRAM, aborted, status=status) if status == _INTERRUPTED else status
+    words = sys.argv[1:] if argv is None else list(argv)
+    state = "nothing was changed"
+    return run_command(lambda: AUTH.run(words), program=PROGRAM, failed=1, interrupted=state)
 
 
-def login(
-    *, account: Name, config: Config = None, directory: SpoolDir = None, store: StoreUrl = None
-) -> int:
-    """Sign in with a browser, or a refresh token on standard input."""
-    renewal = _renewal(settings.load(config, directory or store, os.environ), account)
+def _login(asked: Namespace) -> int:
+    account: str = asked.account
+    renewal = _renewal(_accounts(asked), account)
     if renewal.oauth2.grant not in BY_PERSON:
         print_line(f"{account} needs no person to sign in; a token is fetched")
         return _fetch(renewal)
@@ -76,19 +69,10 @@ def login(
     return os.EX_OK
 
 
-def refresh(
-    *,
-    accounts: Annotated[
-        list[str], typer.Argument(metavar="ACCOUNT", help="Names of [[account]] tables.")
-    ],
-    config: Config = None,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
-    """Fetch new tokens now, even if the old ones are still valid."""
-    found = settings.load(config, directory or store, os.environ)
+def _refresh(asked: Namespace) -> int:
+    found = _accounts(asked)
     worst = os.EX_OK
-    for name in accounts:
+    for name in asked.accounts:
         renewal = _renewal(found, name)
         try:
             worst = max(worst, _fetch(renewal))
@@ -97,21 +81,14 @@ def refresh(
     return worst
 
 
-def show(
-    *,
-    as_json: Json = False,
-    config: Config = None,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
-    """Show each account's status; exit 1 if one needs attention."""
-    found, now = settings.load(config, directory or store, os.environ), read_clocks()
+def _show(asked: Namespace) -> int:
+    found, now = _accounts(asked), read_clocks()
     states = asyncio.run(_states(found))
     rows = [
         status.row(account, states.get(account.name), now, status.unusable_file(account))
         for account in found.tables
     ]
-    if as_json:
+    if asked.json:
         for entry in rows:
             print_json(status.to_json(entry))
     elif rows:
@@ -119,6 +96,10 @@ def show(
     else:
         print_line("no accounts: the settings have no [[account]] table")
     return os.EX_OK if all(entry.in_order for entry in rows) else 1
+
+
+def _accounts(asked: Namespace) -> settings.OAuthAccounts:
+    return settings.load(asked.config, asked.spool_dir or asked.store, os.environ)
 
 
 async def _states(found: settings.OAuthAccounts) -> dict[str, SignIn]:
@@ -174,13 +155,10 @@ async def _with_refresh_token(renewal: Renewal) -> Issued:
 
 def _ask_secret(what: str) -> str:
     # Never an argument: every user of the machine can see those.
-    if sys.stdin.isatty():
-        answer: str = typer.prompt(what, hide_input=True)
-    else:
-        answer = sys.stdin.readline()
+    answer = ask.secret(what) if sys.stdin.isatty() else sys.stdin.readline()
     answer = answer.strip()
     if not answer or not (answer.isascii() and answer.isprintable()):
-        raise typer.BadParameter("a refresh token is one line of printable characters")
+        raise CommandLineError("a refresh token is one line of printable characters")
     return answer
 
 
@@ -214,9 +192,42 @@ def _report(event: Event) -> None:
         print_errors(PROGRAM, str(event))
 
 
-app = new_app(
+def _add_account(parser: CommandLineParser) -> None:
+    parser.add_argument("account", metavar="ACCOUNT", help="The name of an [[account]] table.")
+
+
+def _add_accounts(parser: CommandLineParser) -> None:
+    parser.add_argument(
+        "accounts", nargs="+", metavar="ACCOUNT", help="Names of [[account]] tables."
+    )
+
+
+AUTH = ProgramOfVerbs(
     PROGRAM,
     "Sign in to accounts that use OAuth2, and show their status.",
+    {
+        "login": Verb(
+            "Sign in with a browser, or a refresh token on standard input.",
+            "[options] ACCOUNT",
+            _login,
+            (_add_account,),
+            ("login office",),
+        ),
+        "status": Verb(
+            "Show each account's status; exit 1 if one needs attention.",
+            "[options]",
+            _show,
+            (add_json,),
+            ("status --json",),
+        ),
+        "refresh": Verb(
+            "Fetch new tokens now, even if the old ones are still valid.",
+            "[options] ACCOUNT...",
+            _refresh,
+            (_add_accounts,),
+            ("refresh office",),
+        ),
+    },
     statuses=(
         (0, "done (status: all accounts are in order)"),
         (1, "a sign-in failed, or an account needs attention"),
@@ -225,8 +236,6 @@ app = new_app(
         (75, "a file or the store cannot be used now"),
         (78, "the settings are wrong"),
     ),
-    examples=(f"{PROGRAM} status", f"{PROGRAM} login office"),
+    examples=("status", "login office"),
+    options=(add_config, add_spool_dir, add_store),
 )
-add_command(app, login, f"{PROGRAM} login office")
-add_command(app, show, f"{PROGRAM} status --json", name="status")
-add_command(app, refresh, f"{PROGRAM} refresh office")

@@ -17,7 +17,7 @@ from emailrelay.queue.state import state_of
 from emailrelay.queue.view_commands import print_rows, whole, with_count
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.terminal.confirm import confirmed
+from emailrelay.terminal.ask import confirmed
 from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.run_command import CommandLineError
 

@@ -3,11 +3,14 @@
 A command is imported when it is called: to import them all takes longer than to list a small queue.
 """
 
-import argparse
+import os
+from argparse import Namespace
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import NamedTuple
 
+from emailrelay import settings_file
+from emailrelay.queue.errors import PROGRAM
 from emailrelay.queue.options import (
     add_by,
     add_common,
@@ -24,21 +27,8 @@ from emailrelay.queue.options import (
     add_wide,
 )
 from emailrelay.queue.state import State
-from emailrelay.terminal.command_line import CommandLineParser
-
-
-class Verb(NamedTuple):
-    """A command. Its function takes the parsed arguments and returns the exit status."""
-
-    summary: str
-    form: str
-    """The words behind its name, for the help."""
-    function: str
-    """``MODULE:NAME``, in this package."""
-    options: tuple[Callable[[CommandLineParser], None], ...]
-    examples: tuple[str, ...]
-    """The words behind the name of the program."""
-
+from emailrelay.terminal.run_command import CommandLineError
+from emailrelay.terminal.verbs import ProgramOfVerbs, Verb
 
 _ID = "1795347486274.3124025358502.2"
 _STATUSES = (
@@ -59,47 +49,70 @@ _CHANGE = "change_commands"
 _MANY, _ONE, _NONE = "[options] [ID]...", "[options] ID...", "[options]"
 
 
+def _later(place: str) -> Callable[[Namespace], int]:
+    """Return a command's function, ``MODULE:NAME`` in this package, which a call imports."""
+    module, _, name = place.partition(":")
+
+    def act(asked: Namespace) -> int:
+        if asked.config is not None:
+            os.environ[settings_file.VARIABLE] = asked.config
+        function: Callable[[Namespace], int] = getattr(
+            import_module(f"emailrelay.queue.{module}"), name
+        )
+        return function(asked)
+
+    return act
+
+
+def _check_misused(error: CommandLineError) -> int:
+    # A monitoring system takes the status of a wrong command line, 64, for no answer at all.
+    from emailrelay.queue.check_command import unknown  # noqa: PLC0415 - of one command
+
+    return unknown(str(error).replace("\n", ", "))
+
+
 def _changing(
     summary: str,
     *examples: str,
 ) -> Verb:
-    return Verb(summary, _MANY, f"{_CHANGE}:change", (add_selectors, add_consent), examples)
+    act = _later(f"{_CHANGE}:change")
+    return Verb(summary, _MANY, act, (add_selectors, add_consent), examples)
 
 
-VERBS: Mapping[str, Verb] = MappingProxyType(
+_VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "list": Verb(
             "List messages.",
             _MANY,
-            f"{_LOOK}:list_messages",
+            _later(f"{_LOOK}:list_messages"),
             (add_selectors, add_by, add_limit, add_wide),
             ("list --state deferred --older 4h", "list --by reply"),
         ),
         "show": Verb(
             "Show all details of messages: headers, envelope, tries, replies.",
             _ONE,
-            "show_command:show",
+            _later("show_command:show"),
             (add_ids, add_wide),
             (f"show {_ID}",),
         ),
         "cat": Verb(
             "Print the content of messages, as it would be sent.",
             _ONE,
-            "show_command:cat",
+            _later("show_command:cat"),
             (add_ids,),
             (f"cat {_ID} > message.eml",),
         ),
         "trace": Verb(
             "Show what became of messages, including those that have left.",
             "[options] ID|ADDRESS|MESSAGE-ID|REPLY",
-            "trace_command:trace",
+            _later("trace_command:trace"),
             (add_trace,),
             ("trace bob@example.net --since 2d", "trace 'mailbox full'"),
         ),
         "stats": Verb(
             "Count messages and octets in each state.",
             _NONE,
-            f"{_LOOK}:stats",
+            _later(f"{_LOOK}:stats"),
             (),
             ("stats", "stats --json"),
         ),
@@ -129,72 +142,50 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "route": Verb(
             "Show the route that a message would take now, and why.",
             "[options] FROM TO",
-            "route_command:route",
+            _later("route_command:route"),
             (add_route,),
             ("route ann@example.com bob@example.org",),
         ),
         "check": Verb(
             "Report the state of the queue to a monitoring system, in one line.",
             _NONE,
-            "check_command:check",
+            _later("check_command:check"),
             (add_thresholds,),
             ("check --warning 15m --critical 1h",),
+            statuses=_CHECK_STATUSES,
+            misused=_check_misused,
         ),
         "verify": Verb(
             "Look for damage; only --repair changes anything.",
             _NONE,
-            "verify_command:verify",
+            _later("verify_command:verify"),
             (add_repair, add_contents),
             ("verify --contents",),
         ),
         "export": Verb(
             "Move all messages into another store, each once.",
             "[options] STORE",
-            "move_commands:export",
+            _later("move_commands:export"),
             (add_other_store,),
             ("export postgresql://relay@db.example.test/mail",),
         ),
         "import": Verb(
             "Move all messages from another store into this one.",
             "[options] STORE",
-            "move_commands:import_from",
+            _later("move_commands:import_from"),
             (add_other_store,),
             ("import spool:///var/spool/old-relay",),
         ),
     }
 )
-"""The commands by their names, in the order of the help."""
 
-
-def general_parser(program: str) -> CommandLineParser:
-    """Return the parser of the words before the command's own: ``command`` and ``rest``."""
-    parser = CommandLineParser(
-        program,
-        "[options] COMMAND [options] [ID]...",
-        "Show the queue, and hold, retry or delete its messages.",
-        notes=(_CHOICE,),
-        statuses=_STATUSES,
-        examples=tuple(f"{program} {words}" for words in ("list", "trace bob@example.net")),
-        verbs=lambda: [verb_parser(program, name).page() for name in VERBS],
-    )
-    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    add_common(parser)
-    return parser
-
-
-def verb_parser(program: str, name: str) -> CommandLineParser:
-    """Return the parser of a command's own words."""
-    verb = VERBS[name]
-    parser = CommandLineParser(
-        f"{program} {name}",
-        verb.form,
-        verb.summary,
-        examples=tuple(f"{program} {words}" for words in verb.examples),
-        statuses=_CHECK_STATUSES if name == "check" else (),
-        version=False,
-    )
-    for add in verb.options:
-        add(parser)
-    add_common(parser)
-    return parser
+QUEUE = ProgramOfVerbs(
+    PROGRAM,
+    "Show the queue, and hold, retry or delete its messages.",
+    _VERBS,
+    statuses=_STATUSES,
+    examples=("list", "trace bob@example.net"),
+    form="[options] COMMAND [options] [ID]...",
+    notes=(_CHOICE,),
+    options=(add_common,),
+)

@@ -58,6 +58,8 @@ class Arguments(NamedTuple):
 
 _NAMED = {"mailq": OperationMode.MAILQ, "newaliases": OperationMode.NEWALIASES}
 _FLAGS = {"--help": OperationMode.HELP, "--version": OperationMode.VERSION}
+_LONG = ("spool_dir", "config", "store", "from", "domain", "port", "verbose", "help", "version")
+"""The long options, for suggestions."""
 _MODES = {
     "m": OperationMode.SUBMIT,
     "s": OperationMode.SESSION,
@@ -109,7 +111,14 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "--port":
             return found._replace(port=_port(_value(name, words)))
         case _:
-            raise UsageError(f"{word}: unknown option, see --help")
+            raise UsageError(f"{name}: unknown option; {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    from emailrelay.suggestions import suggest  # noqa: PLC0415 - only needed for mistakes
+
+    meant = suggest(name.lstrip("-").replace("-", "_"), _LONG)
+    return "see --help" if meant is None else f"did you mean --{meant.replace('_', '-')}?"
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
@@ -153,7 +162,7 @@ def _switch(found: Arguments, letter: str) -> Arguments:
         case _ if letter in _IGNORED:
             return found
         case _:
-            raise UsageError(f"-{letter}: unknown option, see --help")
+            raise UsageError(f"-{letter}: unknown option; see --help")
 
 
 def _mode(letter: str) -> OperationMode:
@@ -161,7 +170,7 @@ def _mode(letter: str) -> OperationMode:
     if letter == "v":
         raise UsageError("-bv: this command does not verify addresses; it only sends mail")
     if mode is None:
-        raise UsageError(f"-b{letter}: this mode is not supported, see --help")
+        raise UsageError(f"-b{letter}: this mode is not supported; see --help")
     return mode
 
 

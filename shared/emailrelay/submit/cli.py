@@ -66,9 +66,9 @@ def _run(arguments: Arguments) -> int:
         case OperationMode.HELP:
             return _print_help()
         case OperationMode.VERSION:
-            from emailrelay.terminal.command_line import print_version  # noqa: PLC0415 - as help
+            from emailrelay.terminal.version import print_version  # noqa: PLC0415 - as help
 
-            print_version(PROGRAM)
+            print_version(PROGRAM, verbose=arguments.verbose)
             return os.EX_OK
 
 

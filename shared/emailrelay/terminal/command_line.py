@@ -10,6 +10,7 @@ from emailrelay.terminal import common_options
 from emailrelay.terminal.common_options import GENERAL
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, help_width, render
 from emailrelay.terminal.run_command import CommandLineError
+from emailrelay.terminal.version import print_version
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
 """The titles of what has no group of its own."""
@@ -37,6 +38,8 @@ class CommandLineParser(argparse.ArgumentParser):
         own_general: bool = False,
         **others: Any,
     ) -> None:
+        self.words: Sequence[str] = ()
+        """The command line being parsed."""
         self._verbs = verbs
         self._titles: dict[str, list[HelpEntry]] = {}
         self._page = HelpPage(program, (form,), (about,), (), notes, statuses, examples)
@@ -63,10 +66,12 @@ class CommandLineParser(argparse.ArgumentParser):
             CommandLineError: a word is wrong, or an option is unknown; a line for each.
 
         """
-        return self._known(*self.parse_known_args(words))
+        self.words = sys.argv[1:] if words is None else words
+        return self._known(*self.parse_known_args(self.words))
 
     def parse_mixed(self, words: Sequence[str], general: argparse.Namespace) -> argparse.Namespace:
         """Parse words and options in any order, into ``general``; see ``parse``."""
+        self.words = words
         return self._known(*self.parse_known_intermixed_args(words, general))
 
     def _known(self, parsed: argparse.Namespace, unknown: Sequence[str]) -> argparse.Namespace:
@@ -151,12 +156,6 @@ class _PrintVersion(argparse.Action):
         values: str | Sequence[Any] | None,  # noqa: ARG002
         option_string: str | None = None,  # noqa: ARG002
     ) -> NoReturn:
-        print_version(parser.prog)
+        words = parser.words if isinstance(parser, CommandLineParser) else ()
+        print_version(parser.prog, verbose=not {"-v", "--verbose"}.isdisjoint(words))
         parser.exit()
-
-
-def print_version(program: str) -> None:
-    """Print the version, as all commands do."""
-    from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
-
-    sys.stdout.write(f"{program} {version('emailrelay')}\n")

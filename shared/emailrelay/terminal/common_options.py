@@ -4,7 +4,9 @@ from emailrelay.settings_file import DEFAULT, VARIABLE
 from emailrelay.terminal.help_page import HelpEntry
 
 HELP = HelpEntry(("-h", "--help"), "Show this help and exit.")
-VERSION = HelpEntry(("-V", "--version"), "Show the version and exit.")
+VERSION = HelpEntry(
+    ("-V", "--version"), "Show the version and exit. With --verbose, show the capabilities too."
+)
 CONFIG = HelpEntry(
     ("-c", "--config"), f"The settings file. [${VARIABLE}; {DEFAULT} if it exists]", "FILE"
 )

@@ -12,7 +12,7 @@ from emailrelay.standard_streams import drop_output
 class OutputClosed(Exception):
     """The reader closed the other end of the pipe.
 
-    It is not an ``OSError``, so that neither Typer nor Rich handles it.
+    It is not an ``OSError``, so that Rich does not handle it.
     """
 
 

@@ -10,16 +10,18 @@ from tests.service.filterd.filter_bench import CONTENT, DEADLINE, ENVELOPE, Benc
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
 from emailrelay.bounces.failures import failures
-from emailrelay.envelope import Address
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events.delivery import Failed, RecipientsRefused
 from emailrelay.events.event import Event
 from emailrelay.events.filters import Abandoned, FilterHeld, FilterTrouble, Passed
+from emailrelay.history_query import HistoryQuery
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 from emailrelay.store.claim import Claim, WorkCopy
+from emailrelay.store.mail_history import HistoryBounds
 from emailrelay.store.spool.feed import hints
 
 
@@ -90,6 +92,19 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
     async with bench.filterd("exit:100"):
         await bench.after(Abandoned)
     assert await bench.stage(message) is None
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_mail_in_mailboxes_is_delivered_and_not_dropped(bench: Bench, local: bool) -> None:  # noqa: FBT001 - a row of the table
+    await bench.store.history().keep(HistoryBounds(2, 1_000_000))
+    message = await bench.put(envelope=Envelope(sender=Address(""), to_local=(Address("ann"),)))
+    boxes = bench.folder / "boxes"
+    async with bench.filterd(f"deliver:{boxes}" if local else "exit:100"):
+        (told,) = await bench.after(Abandoned)
+    (past,) = [each async for each in bench.store.history().find(HistoryQuery(id=message))]
+    assert isinstance(told, Abandoned)
+    assert (told.end, past.end) == (("delivered", "delivered") if local else ("dropped",) * 2)
+    assert len(list(boxes.glob("ann/new/*"))) == local
 
 
 async def test_quarantined_message_is_held_with_the_reason(bench: Bench) -> None:

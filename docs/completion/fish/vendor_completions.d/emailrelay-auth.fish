@@ -56,6 +56,9 @@ set -g _shtab_emailrelay_auth_opts_with_value --config --spool-dir --store -c -s
 complete -c emailrelay-auth -e
 complete -c emailrelay-auth -f
 
+complete -c emailrelay-auth -n _shtab_emailrelay_auth_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
+complete -c emailrelay-auth -n _shtab_emailrelay_auth_using -s s -l spool-dir -xka "(__fish_complete_directories)" -d 'The spool directory'
+complete -c emailrelay-auth -n _shtab_emailrelay_auth_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-auth -n _shtab_emailrelay_auth_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-auth -n _shtab_emailrelay_auth_using -s V -l version -d 'Show the version and exit'
 complete -c emailrelay-auth -n '_shtab_emailrelay_auth_using; and test $_shtab_emailrelay_auth_npos -eq 0' -a login -d 'Sign in with a browser, or a refresh token on standard input'

@@ -56,6 +56,7 @@ set -g _shtab_emailrelay_config_opts_with_value --account --aliases --bounces --
 complete -c emailrelay-config -e
 complete -c emailrelay-config -f
 
+complete -c emailrelay-config -n _shtab_emailrelay_config_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-config -n _shtab_emailrelay_config_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-config -n _shtab_emailrelay_config_using -s V -l version -d 'Show the version and exit'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using; and test $_shtab_emailrelay_config_npos -eq 0' -a init -d 'Ask for smarthost, account and clients, and write the settings file'
@@ -73,7 +74,7 @@ complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -l user 
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check' -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using check; and test $_shtab_emailrelay_config_npos -ge 0' -ka "receiver filterd forwarder monitor console" -d 'Only these'
-complete -c emailrelay-config -n '_shtab_emailrelay_config_using; and test $_shtab_emailrelay_config_npos -eq 0' -a show -d 'Show the settings in force, or only those of the given NAMEs, and where each comes from'
+complete -c emailrelay-config -n '_shtab_emailrelay_config_using; and test $_shtab_emailrelay_config_npos -eq 0' -a show -d 'Show the settings in force, and where each comes from'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l changed -d 'Only settings that differ from their defaults'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -l json -d 'Print JSON for programs, one object per line'
 complete -c emailrelay-config -n '_shtab_emailrelay_config_using show' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'

@@ -56,6 +56,8 @@ set -g _shtab_emailrelay_store_opts_with_value --config --store -c
 complete -c emailrelay-store -e
 complete -c emailrelay-store -f
 
+complete -c emailrelay-store -n _shtab_emailrelay_store_using -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'The settings file'
+complete -c emailrelay-store -n _shtab_emailrelay_store_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-store -n _shtab_emailrelay_store_using -s h -l help -d 'Show this help and exit'
 complete -c emailrelay-store -n _shtab_emailrelay_store_using -s V -l version -d 'Show the version and exit'
 complete -c emailrelay-store -n '_shtab_emailrelay_store_using; and test $_shtab_emailrelay_store_npos -eq 0' -a init -d 'Create the tables in an empty database'

@@ -11,9 +11,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay_console.access.users import ConsoleUser
 from emailrelay_console.api.endpoint import body, endpoint, parameters
 from emailrelay_console.mail.change import MessageChange
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.web.problem import Problem
-from emailrelay_console.web.queue_params import FILTER_NAMES, read_filter
+from emailrelay_console.web.queue_params import SELECTION_NAMES, read_selection
 from emailrelay_console.web.render import console_of
 
 MOST_IDS = 1000
@@ -23,7 +23,7 @@ _PATIENCE = 2.0
 
 
 async def change(request: Request, user: ConsoleUser) -> Any:
-    """Change the messages with these ids, or those that a filter finds; or only count them."""
+    """Change the messages with these ids, or those that a selection finds; or only count them."""
     parameters(request, frozenset())
     known = {"action": str, "ids": list, "filter": dict, "dry_run": bool}
     asked = await body(request, known)
@@ -39,13 +39,13 @@ async def change(request: Request, user: ConsoleUser) -> Any:
         number = await console.changes.of_some(action, ids, user.name)
     else:
         await console.queue.refresh_now()
-        wanted = replace(_filter(asked["filter"], action), until=console.clock())
+        wanted = replace(_selection(asked["filter"], action), until=console.clock())
         if dry:
             return {"count": await console.queue.count(wanted)}
         number = await console.changes.of_all(action, wanted, user.name)
     await console.changes.wait(number, _PATIENCE)
     found = console.changes.find(number)
-    return {"change": number, **({} if found is None else _told(found))}
+    return {"change": number, **({} if found is None else _progress(found))}
 
 
 async def show(request: Request, _user: ConsoleUser) -> Any:
@@ -56,10 +56,10 @@ async def show(request: Request, _user: ConsoleUser) -> Any:
     found = console_of(request).changes.find(int(number)) if known else None
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "There is no such change, or it ended long ago.")
-    return {"change": int(number), **_told(found)}
+    return {"change": int(number), **_progress(found)}
 
 
-def _told(found: MessageChange) -> dict[str, Any]:
+def _progress(found: MessageChange) -> dict[str, Any]:
     return {
         "action": found.action.value,
         "user": found.user,
@@ -88,12 +88,12 @@ def _ids(given: list[object]) -> list[QueueId]:
     return [QueueId(each) for each in dict.fromkeys(words)]
 
 
-def _filter(given: dict[str, object], action: Action) -> QueueFilter:
+def _selection(given: dict[str, object], action: Action) -> PageSelection:
     for name, value in given.items():
-        if name not in FILTER_NAMES or not isinstance(value, str):
-            words = f"filter has texts with the names {', '.join(FILTER_NAMES)}."
+        if name not in SELECTION_NAMES or not isinstance(value, str):
+            words = f"filter has texts with the names {', '.join(SELECTION_NAMES)}."
             raise Problem(HTTPStatus.BAD_REQUEST, words)
-    wanted, _ = read_filter({name: str(value) for name, value in given.items()})
+    wanted, _ = read_selection({name: str(value) for name, value in given.items()})
     states = (wanted.states or APPLIES_TO[action]) & APPLIES_TO[action]
     if not states:
         words = f"{action} does not apply to messages in that state."

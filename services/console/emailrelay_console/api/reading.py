@@ -17,7 +17,7 @@ from emailrelay_console.api.endpoint import endpoint, number, parameters
 from emailrelay_console.mail.traffic import total
 from emailrelay_console.web.access import API
 from emailrelay_console.web.problem import Problem
-from emailrelay_console.web.queue_params import FILTER_NAMES, read_age, read_params
+from emailrelay_console.web.queue_params import SELECTION_NAMES, read_age, read_params
 from emailrelay_console.web.render import console_of
 
 MOST_ROWS = 1000
@@ -29,7 +29,7 @@ _LONGEST_ID = 100
 async def queue(request: Request, _user: ConsoleUser) -> Any:
     """Return messages that match, and their number."""
     found = console_of(request).queue
-    values = parameters(request, frozenset({*FILTER_NAMES, "order", "first", "limit"}))
+    values = parameters(request, frozenset({*SELECTION_NAMES, "order", "first", "limit"}))
     first = number(values, "first", 0, _MOST_FIRST)
     limit = number(values, "limit", _ROWS, MOST_ROWS)
     params, state = read_params(values), await found.state()
@@ -44,7 +44,7 @@ async def queue(request: Request, _user: ConsoleUser) -> Any:
 async def groups(request: Request, _user: ConsoleUser) -> Any:
     """Return groups of the messages that match."""
     found = console_of(request).queue
-    params = read_params(parameters(request, frozenset({*FILTER_NAMES, "by"})))
+    params = read_params(parameters(request, frozenset({*SELECTION_NAMES, "by"})))
     await found.state()
     by = params.by or Grouping.REPLY
     return {"groups": [asdict(each) for each in await found.groups(params.wanted, by)]}

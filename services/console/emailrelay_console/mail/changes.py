@@ -14,8 +14,8 @@ from emailrelay.queue.selection import RoutesOf
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry
 from emailrelay_console.mail.change import MessageChange, carry_out
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue import Queue
-from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.mail.store_holder import StoreHolder
 
@@ -70,7 +70,7 @@ class Changes:
         """
         return self._begin(action, user, ids, None)
 
-    async def of_all(self, action: Action, wanted: QueueFilter, user: str) -> int:
+    async def of_all(self, action: Action, wanted: PageSelection, user: str) -> int:
         """Begin to change the messages that match; return the number of the change.
 
         Raises:
@@ -81,7 +81,7 @@ class Changes:
         return self._begin(action, user, ids, wanted)
 
     def _begin(
-        self, action: Action, user: str, ids: Sequence[QueueId], wanted: QueueFilter | None
+        self, action: Action, user: str, ids: Sequence[QueueId], wanted: PageSelection | None
     ) -> int:
         if len(self._tasks) >= _MOST_RUNNING:
             raise TooManyChanges("other changes are in progress; wait for their end")
@@ -104,7 +104,7 @@ class Changes:
                     await change.over.wait()
 
     async def _run(
-        self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
+        self, change: MessageChange, ids: Sequence[QueueId], wanted: PageSelection | None
     ) -> None:
         try:
             store = await self._store.get()
@@ -120,7 +120,7 @@ class Changes:
             change.over.set()
 
     async def _entries(
-        self, change: MessageChange, ids: Sequence[QueueId], wanted: QueueFilter | None
+        self, change: MessageChange, ids: Sequence[QueueId], wanted: PageSelection | None
     ) -> AsyncIterator[list[QueueEntry]]:
         """Read the messages at the moment of their change; leave out those that no longer match."""
         for first in range(0, len(ids), _AT_ONCE):

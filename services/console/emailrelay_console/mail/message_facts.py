@@ -77,7 +77,7 @@ class MessageBody(NamedTuple):
 class MessageFacts:
     """The facts about one message. Without ``row``, it has left the store."""
 
-    told: PastMessage
+    past: PastMessage
     row: QueueRow | None = None
     envelope: Envelope | None = None
     body: MessageBody | None = None
@@ -85,27 +85,27 @@ class MessageFacts:
     @property
     def outcomes(self) -> list[tuple[Address, str]]:
         """Return the first recipients, each with what became of it."""
-        known = journal.read(self.told.entries)
+        known = journal.read(self.past.entries)
         pending = frozenset(self.row.pending) if self.row else frozenset[Address]()
         return [
             (each, _outcome(known, each, pending))
-            for each in self.told.recipients[:MOST_RECIPIENTS]
+            for each in self.past.recipients[:MOST_RECIPIENTS]
         ]
 
     @property
     def more_recipients(self) -> int:
         """Return the number of recipients that ``outcomes`` leaves out."""
-        return max(0, len(self.told.recipients) - MOST_RECIPIENTS) + self.told.more
+        return max(0, len(self.past.recipients) - MOST_RECIPIENTS) + self.past.more
 
     @property
     def steps(self) -> list[MessageStep]:
         """Return the time line, without the oldest entries of a long one."""
-        return [*_steps(self.told)][-MOST_STEPS:]
+        return [*_steps(self.past)][-MOST_STEPS:]
 
     @property
     def earlier(self) -> int:
         """Return the number of entries that ``steps`` leaves out."""
-        return max(0, len(self.told.entries) + 1 - MOST_STEPS)
+        return max(0, len(self.past.entries) + 1 - MOST_STEPS)
 
 
 async def find_message(
@@ -137,8 +137,8 @@ async def _found(
     try:
         async with asyncio.timeout(_PATIENCE):
             history = (await store.get()).history()
-            async for told in history.find(query):
-                return MessageFacts(told=told)
+            async for past in history.find(query):
+                return MessageFacts(past=past)
     except TimeoutError:
         raise StoreError("search the history", f"no answer within {_PATIENCE:g} s") from None
     return None
@@ -165,7 +165,7 @@ def _live(view: QueueView, message: QueueId, now: float) -> MessageFacts | None:
     if entry is None:
         return None
     return MessageFacts(
-        told=past_of(entry, now),
+        past=past_of(entry, now),
         row=row(entry, now),
         envelope=entry.envelope,
         body=read_body(view, message),
@@ -192,18 +192,18 @@ def _outcome(known: journal.History, address: Address, pending: frozenset[Addres
     return "pending" if address in pending else ""
 
 
-def _steps(told: PastMessage) -> Iterator[MessageStep]:
-    if told.arrived is None:
+def _steps(past: PastMessage) -> Iterator[MessageStep]:
+    if past.arrived is None:
         yield MessageStep("", UNKNOWN_START)
-    for entry, words in journal_words(told.entries):
+    for entry, words in journal_words(past.entries):
         details = [_cut(each) for each in words.details[:_MOST_DETAILS]]
         if len(words.details) > _MOST_DETAILS:
             details.append(f"and {len(words.details) - _MOST_DETAILS} other replies")
         if isinstance(entry, Attempt) and entry.next_attempt is not None:
             details.append(f"next try at {when(entry.next_attempt)}")
-        sentence = drop_words(entry, told) or words.sentence
+        sentence = drop_words(entry, past) or words.sentence
         yield MessageStep(words.when, _cut(sentence), tuple(details))
-    yield MessageStep(when(told.ended), last_words(told))
+    yield MessageStep(when(past.ended), last_words(past))
 
 
 def _cut(text: str) -> str:

@@ -67,10 +67,10 @@ def _walk(
         yield None
         return
     header, body = _split(entity)
-    told = _facts(header)
-    boundary = _boundary(told)
+    facts = _facts(header)
+    boundary = _boundary(facts)
     if not boundary:
-        yield _leaf(told, body, number or "1")
+        yield _leaf(facts, body, number or "1")
     elif depth == DEEPEST:
         yield None
     else:
@@ -86,17 +86,17 @@ def _split(entity: bytes) -> tuple[bytes, bytes]:
 
 def _facts(header: bytes) -> Message:
     """Return the three fields that matter, each of bounded length."""
-    told = Message()
+    facts = Message()
     fields = raw_fields(header[:MOST_OCTETS])
     for name in ("Content-Type", "Content-Disposition", "Content-Transfer-Encoding"):
         if value := field(fields, name):
-            told[name] = value[:_LONGEST_VALUE]
-    return told
+            facts[name] = value[:_LONGEST_VALUE]
+    return facts
 
 
-def _boundary(told: Message) -> str:
+def _boundary(facts: Message) -> str:
     """Return the boundary of a multipart; empty: it has none, or the entity is no multipart."""
-    return _parameter(told.get_boundary) if told.get_content_maintype() == "multipart" else ""
+    return _parameter(facts.get_boundary) if facts.get_content_maintype() == "multipart" else ""
 
 
 def _inner(body: bytes, boundary: str) -> Iterator[bytes]:
@@ -118,15 +118,15 @@ def _without_line_end(octets: bytes) -> bytes:
     return octets.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _leaf(told: Message, body: bytes, number: str) -> ShownPart:
+def _leaf(facts: Message, body: bytes, number: str) -> ShownPart:
     return ShownPart(
         number=number,
-        kind=told.get_content_type(),
-        charset=_parameter(told.get_content_charset),
-        encoding=str(told.get("Content-Transfer-Encoding", "")).strip().lower(),
+        kind=facts.get_content_type(),
+        charset=_parameter(facts.get_content_charset),
+        encoding=str(facts.get("Content-Transfer-Encoding", "")).strip().lower(),
         # Encoded words do not belong there (RFC 2047, section 5), but many programs write them.
-        filename=decoded(_parameter(told.get_filename))[:_LONGEST_NAME],
-        attached=told.get_content_disposition() == "attachment",
+        filename=decoded(_parameter(facts.get_filename))[:_LONGEST_NAME],
+        attached=facts.get_content_disposition() == "attachment",
         octets=body,
     )
 

@@ -13,8 +13,8 @@ from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
 from emailrelay.service_health import Found, HealthAnswer, does_its_job
 from emailrelay.service_statuses import statuses
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue import Queue
-from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import UNREAD, IndexState
 from emailrelay_console.mail.traffic import Traffic, TrafficCounts
 
@@ -22,7 +22,7 @@ _KEPT = 1.0
 """Seconds for which the same facts are given again."""
 _MOST_ROUTES = 20
 _MOST_REPLIES = 5
-_WAITING = QueueFilter(states=frozenset({State.UNFILTERED, State.READY, State.DEFERRED}))
+_WAITING = PageSelection(states=frozenset({State.UNFILTERED, State.READY, State.DEFERRED}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Overview:
             room = await self._queue.room()
         except (RelayError, OSError) as error:
             trouble = trouble or str(error)
-        replies = await self._queue.groups(QueueFilter(), Grouping.REPLY, _MOST_REPLIES + 1)
+        replies = await self._queue.groups(PageSelection(), Grouping.REPLY, _MOST_REPLIES + 1)
         judged = {name: does_its_job(each, time.monotonic()) for name, each in found.items()}
         return OverviewFacts(
             at=now,

@@ -16,8 +16,8 @@ from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
 from emailrelay_console.mail.message_facts import past_of
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue import Queue
-from emailrelay_console.mail.queue_filter import QueueFilter
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.mail.store_holder import StoreHolder
 
@@ -149,7 +149,7 @@ class PastSearch:
     async def _by_index(
         self, store: Store, wanted: HistoryQuery, written: str, most: int
     ) -> AsyncGenerator[PastMessage]:
-        for each in (QueueFilter(address=written), QueueFilter(reply=written)):
+        for each in (PageSelection(address=written), PageSelection(reply=written)):
             ids = await self._queue.ids(each, Order.NEWEST, first=0, most=most + 1)
             for entry in await self._queue.entries(ids):
                 if entry.envelope is not None:
@@ -158,16 +158,16 @@ class PastSearch:
             yield message
 
 
-def found_message(told: PastMessage) -> FoundMessage:
+def found_message(past: PastMessage) -> FoundMessage:
     """Return what a list shows of a message."""
     return FoundMessage(
-        id=told.id,
-        state=state(told),
-        arrived=told.arrived,
-        ended=None if told.end is None else told.ended,
-        sender=told.sender,
-        recipients=told.recipients[:_SHOWN],
-        more=max(0, len(told.recipients) - _SHOWN) + told.more,
-        size=told.size,
-        reply=last_reply(read_journal(told.entries)),
+        id=past.id,
+        state=state(past),
+        arrived=past.arrived,
+        ended=None if past.end is None else past.ended,
+        sender=past.sender,
+        recipients=past.recipients[:_SHOWN],
+        more=max(0, len(past.recipients) - _SHOWN) + past.more,
+        size=past.size,
+        reply=last_reply(read_journal(past.entries)),
     )

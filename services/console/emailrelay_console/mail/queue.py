@@ -9,7 +9,7 @@ from emailrelay.queue.row import QueueRow, row
 from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry, QueueView
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue_index import MOST_GROUPS, IndexState, Order, QueueIndex
 from emailrelay_console.mail.queue_refresh import QueueRefresh, note
 from emailrelay_console.mail.reader import QueueReader
@@ -38,19 +38,19 @@ class Queue:
         return await asyncio.to_thread(self._index.state)
 
     async def refresh_now(self) -> None:
-        """Look at the queue now: before messages that a filter finds are counted for a change."""
+        """Look at the queue now: before the messages of a selection are counted for a change."""
         await self._refresh.refresh_now()
 
     async def totals(self) -> dict[str, Totals]:
         """Return the totals of each state."""
         return await asyncio.to_thread(self._index.totals, self._clock())
 
-    async def count(self, wanted: QueueFilter) -> int:
+    async def count(self, wanted: PageSelection) -> int:
         """Return the number of messages that match."""
         return await asyncio.to_thread(self._index.count, wanted, self._clock())
 
     async def groups(
-        self, wanted: QueueFilter, by: Grouping, most: int = MOST_GROUPS
+        self, wanted: PageSelection, by: Grouping, most: int = MOST_GROUPS
     ) -> list[MessageGroup]:
         """Return the largest groups of the messages that match."""
         return await asyncio.to_thread(self._index.groups, wanted, by, self._clock(), most)
@@ -60,7 +60,7 @@ class Queue:
         return await self._reader.read(_room)
 
     async def ids(
-        self, wanted: QueueFilter, order: Order, *, first: int, most: int
+        self, wanted: PageSelection, order: Order, *, first: int, most: int
     ) -> list[QueueId]:
         """Return the ids of ``most`` messages that match, after the ``first`` ones."""
         look = partial(self._index.page, order=order, first=first, most=most)

@@ -23,7 +23,7 @@ from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import Listed, QueueEntry, arrived
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.where_clause import STATE, STATES, times, where_clause
 
 _AT_ONCE = 1000
@@ -167,14 +167,14 @@ class QueueIndex:
         ((unread,),) = self._rows("select count(*) from message where unread", ())
         return IndexState(messages, unread)
 
-    def count(self, wanted: QueueFilter, now: float) -> int:
+    def count(self, wanted: PageSelection, now: float) -> int:
         """Return the number of messages that match."""
         where, values = where_clause(wanted, now)
         ((number,),) = self._rows(f"select count(*) from message {where}", values)  # noqa: S608 -- constants
         return int(number)
 
     def page(
-        self, wanted: QueueFilter, now: float, *, order: Order, first: int, most: int
+        self, wanted: PageSelection, now: float, *, order: Order, first: int, most: int
     ) -> list[QueueId]:
         """Return the ids of ``most`` matching messages, after the ``first`` ones in this order."""
         where, values = where_clause(wanted, now)
@@ -196,7 +196,7 @@ class QueueIndex:
         return bool(number >= _MANY)
 
     def groups(
-        self, wanted: QueueFilter, by: Grouping, now: float, most: int = MOST_GROUPS
+        self, wanted: PageSelection, by: Grouping, now: float, most: int = MOST_GROUPS
     ) -> list[MessageGroup]:
         """Return the largest groups of the messages that match.
 

@@ -1,4 +1,4 @@
-"""The conditions of a filter in SQL, for the index of the queue."""
+"""The conditions of a selection in SQL, for the index of the queue."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from emailrelay.queue.reply_group import VARYING
 from emailrelay.queue.state import State
 from emailrelay.schedule import FARTHEST
 from emailrelay.wildcards import glob
-from emailrelay_console.mail.queue_filter import QueueFilter, whole_pattern
+from emailrelay_console.mail.page_selection import PageSelection, whole_pattern
 
 STATE = (
     "case when stage in ('unfiltered', 'ready') and next > :now and next <= :farthest"
@@ -36,7 +36,7 @@ def times(now: float) -> dict[str, object]:
     return {"now": now, "farthest": now + FARTHEST}
 
 
-def where_clause(wanted: QueueFilter, now: float) -> tuple[str, dict[str, object]]:
+def where_clause(wanted: PageSelection, now: float) -> tuple[str, dict[str, object]]:
     """Return the condition in SQL, and its values."""
     values, said = times(now), list[str]()
     if wanted.states:

@@ -14,13 +14,13 @@ from starlette.routing import Route
 from emailrelay.queue.action import APPLIES_TO, Action
 from emailrelay.queue.row import QueueRow
 from emailrelay.queue_id import QueueId
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.web import forms
 from emailrelay_console.web.access import session_of
 from emailrelay_console.web.local_address import local
 from emailrelay_console.web.problem import Problem
-from emailrelay_console.web.queue_params import read_filter
+from emailrelay_console.web.queue_params import read_selection
 from emailrelay_console.web.render import console_of, render
 from emailrelay_console.web.words import ACTION_WORDS, result_words
 
@@ -34,7 +34,7 @@ _HARMLESS = frozenset(Action) - {Action.FAIL, Action.DELETE}
 
 
 async def change(request: Request, form: FormData) -> Response:
-    """Change messages, which ids or a filter name; ask before."""
+    """Change messages, which ids or a selection name; ask before."""
     action = _action(form)
     if form.get("all") == "yes":
         return await _change_all(request, form, action)
@@ -51,7 +51,7 @@ async def change(request: Request, form: FormData) -> Response:
 
 async def _change_all(request: Request, form: FormData, action: Action) -> Response:
     console = console_of(request)
-    wanted, words = read_filter({name: str(value) for name, value in form.items()})
+    wanted, words = read_selection({name: str(value) for name, value in form.items()})
     narrowed = narrow(wanted, action)
     if form.get("confirmed") == "yes":
         narrowed = replace(narrowed, until=_until(form))
@@ -68,8 +68,8 @@ async def _change_all(request: Request, form: FormData, action: Action) -> Respo
     return _ask(request, form, action, count=count, rows=rows, kept=kept)
 
 
-def narrow(wanted: QueueFilter, action: Action) -> QueueFilter:
-    """Return the filter for the messages that the action applies to.
+def narrow(wanted: PageSelection, action: Action) -> PageSelection:
+    """Return the selection of the messages that the action applies to.
 
     Raises:
         Problem: there are none of that kind.

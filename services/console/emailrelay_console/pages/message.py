@@ -53,7 +53,7 @@ async def show(request: Request) -> Response:
         request,
         "message.html",
         facts=facts,
-        state=state(facts.told),
+        state=state(facts.past),
         subject="" if facts.body is None else field(facts.body.fields, "Subject"),
         reads=_reads(request),
         fits=fits,

@@ -50,7 +50,7 @@ async def show(request: Request) -> Response:
 
 
 def _link(params: QueueParams, by: Grouping, group: str) -> str:
-    """Return the address of the messages of a group; empty: no filter finds them."""
+    """Return the address of the messages of a group; empty: no selection finds them."""
     if not group or group == UNREAD:
         return ""
     name = f"*@{group}" if by is Grouping.DOMAIN else group

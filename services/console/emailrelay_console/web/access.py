@@ -18,7 +18,9 @@ SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
 API = "/api/v1"
 """The paths of programs: they have tokens, and no cookies; see ``api``."""
-_OPEN = frozenset({SIGN_IN, "/static/style.css", "/static/icon.svg"})
+_STYLE = frozenset({"/static/style.css", "/static/icon.svg"})
+"""The files that every page needs, also one that says that nobody can sign in."""
+_OPEN = _STYLE | {SIGN_IN}
 """The pages that need no session."""
 _READING = frozenset({"GET", "HEAD"})
 _FOR_VIEWERS = frozenset({SIGN_IN, SIGN_OUT})
@@ -94,7 +96,7 @@ class Access:
             scope[_SESSION] = None
             await self._app(scope, receive, send)
             return
-        scope[_SESSION] = self._session(request)
+        scope[_SESSION] = None if path_of(request) in _STYLE else self._session(request)
         refusal = self._refusal(request)
         if refusal is None:
             await self._app(scope, receive, send)

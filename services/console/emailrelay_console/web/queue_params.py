@@ -1,4 +1,4 @@
-"""The filter of the queue in the query of an address, in a form, and back."""
+"""The selection of the queue in the query of an address, in a form, and back."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,22 +8,22 @@ from urllib.parse import urlencode
 from emailrelay.queue.grouping import Grouping
 from emailrelay.queue.selection import parse_age
 from emailrelay.queue.state import State
-from emailrelay_console.mail.queue_filter import QueueFilter
+from emailrelay_console.mail.page_selection import PageSelection
 from emailrelay_console.mail.queue_index import Order
 from emailrelay_console.web.problem import Problem
 
 _E = TypeVar("_E", bound=StrEnum)
 _LONGEST = 500
 """Characters of a value."""
-FILTER_NAMES = ("state", "address", "sender", "recipient", "reply", "route", "older", "newer")
+SELECTION_NAMES = ("state", "address", "sender", "recipient", "reply", "route", "older", "newer")
 
 
 class QueueParams(NamedTuple):
     """A view of the queue."""
 
-    wanted: QueueFilter
+    wanted: PageSelection
     words: Mapping[str, str]
-    """The filter as it was written."""
+    """The selection as it was written."""
     order: Order = Order.OLDEST
     by: Grouping | None = None
     page: int = 1
@@ -40,17 +40,17 @@ class QueueParams(NamedTuple):
         return f"/queue?{urlencode(found)}" if found else "/queue"
 
 
-def read_filter(values: Mapping[str, str]) -> tuple[QueueFilter, dict[str, str]]:
-    """Return a filter, and the words that it was made of.
+def read_selection(values: Mapping[str, str]) -> tuple[PageSelection, dict[str, str]]:
+    """Return a selection, and the words that it was made of.
 
     Raises:
         Problem: a value is wrong; the text says which.
 
     """
     words = {
-        name: _text(name, values[name]) for name in FILTER_NAMES if values.get(name, "").strip()
+        name: _text(name, values[name]) for name in SELECTION_NAMES if values.get(name, "").strip()
     }
-    wanted = QueueFilter(
+    wanted = PageSelection(
         states=frozenset(_choice(State, "state", each) for each in _split(words.get("state", ""))),
         address=words.get("address", ""),
         sender=words.get("sender", ""),
@@ -70,7 +70,7 @@ def read_params(values: Mapping[str, str]) -> QueueParams:
         Problem: a value is wrong; the text says which.
 
     """
-    wanted, words = read_filter(values)
+    wanted, words = read_selection(values)
     by, page = values.get("by", ""), values.get("page", "1")
     if not (page.isascii() and page.isdecimal() and 0 < len(page) < 9 and int(page)):
         raise Problem(400, "page must be 1 or more.")

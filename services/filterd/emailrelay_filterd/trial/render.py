@@ -45,7 +45,8 @@ def _meaning(verdict: Verdict, side: Side) -> str:
         case Reject():
             return "rejected" if server else "failed for good"
         case Abandon():
-            return "dropped; the client is told 250"
+            what = "delivered to mailboxes of this host" if verdict.delivered else "dropped"
+            return f"{what}; the client is told 250"
         case Skip():
             return "skipped; the message stays queued"
         case BrokenFilter():

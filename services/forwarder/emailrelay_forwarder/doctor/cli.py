@@ -18,11 +18,12 @@ from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_tokens, token_directory
 from emailrelay.terminal import common_options
-from emailrelay.terminal.command_line import CommandLineParser, print_version
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import output_until_closed
 from emailrelay.terminal.run_command import CommandLineError
 from emailrelay.terminal.screen import console
+from emailrelay.terminal.version import print_version
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     if options.version:
-        print_version(PROGRAM)
+        print_version(PROGRAM, verbose="verbose" in options.values)
         return os.EX_OK
     try:
         asked, unknown = own.parse_known_args(options.unknown)
@@ -110,7 +111,7 @@ def parser() -> CommandLineParser:
         PROGRAM,
         "[options] [HOST:PORT | ROUTE]",
         "Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
-        "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
+        "TLS, login and, with --from or --to, MAIL and RCPT, one by one. No message is sent.",
         notes=(_OTHER_OPTIONS,),
         statuses=((0, "no problem"), (1, "a problem"), (64, "the command line is wrong")),
         examples=(
@@ -125,7 +126,10 @@ def parser() -> CommandLineParser:
         help="The server, or the name of a [[route]]. [forward_to and all routes]",
     )
     parser.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, then RSET."
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        help="Try MAIL with this sender, then RSET. [with --to: the null sender]",
     )
     parser.add_argument(
         "--to",

@@ -69,7 +69,7 @@ def deliver(one: DeliverFilter, copy: FilterCopy, message: QueueId) -> Accept | 
     _make(one.directory)
     _write(boxes, copy, message, lambda file: _delivered(file, envelope.sender))
     if not envelope.to_remote:
-        return Abandon()
+        return Abandon(delivered=True)
     write_envelope(copy, envelope._replace(to_local=()))
     return Accept()
 

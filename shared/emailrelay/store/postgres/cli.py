@@ -3,8 +3,11 @@
 import asyncio
 import os
 import statistics
+import sys
 import time
+from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +20,8 @@ from emailrelay.store.postgres.schema import versions
 from emailrelay.store.postgres.schema.migrations import LATEST
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_line
-from emailrelay.terminal.typer_command import Config, StoreUrl, add_command, new_app, run
+from emailrelay.terminal.run_command import run_command
+from emailrelay.terminal.verbs import ProgramOfVerbs, Verb, add_config, add_store
 
 PROGRAM = "emailrelay-store"
 _ROUND_TRIPS = 9
@@ -36,22 +40,8 @@ class DatabaseSettings(Settings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/postgres.md)."""
-    return run(app, argv, program=PROGRAM, aborted="nothing was done")
-
-
-def init(config: Config = None, store: StoreUrl = None) -> int:
-    """Create the tables in an empty database. Existing tables stay as they are."""
-    return _with_connection(config, store, _init)
-
-
-def migrate(config: Config = None, store: StoreUrl = None) -> int:
-    """Bring the tables up to date, while services of this and the previous version run."""
-    return _with_connection(config, store, _migrate)
-
-
-def check(config: Config = None, store: StoreUrl = None) -> int:
-    """Examine the database: version, safety, rights, speed, clock. It changes nothing."""
-    return _with_connection(config, store, _check)
+    words = sys.argv[1:] if argv is None else list(argv)
+    return run_command(lambda: STORE.run(words), program=PROGRAM)
 
 
 async def _init(_place: place.Place, connection: DatabaseConnection) -> int:
@@ -135,11 +125,9 @@ async def _one(connection: DatabaseConnection, statement: str) -> tuple[object, 
 
 
 def _with_connection(
-    config: str | None,
-    url: str | None,
-    act: Callable[[place.Place, DatabaseConnection], Awaitable[int]],
+    act: Callable[[place.Place, DatabaseConnection], Awaitable[int]], asked: Namespace
 ) -> int:
-    where = url or str(_from_settings(config))
+    where: str = asked.store or str(_from_settings(asked.config))
     if not where.startswith(("postgresql://", "postgres://")):
         wrong = f"{where}: this store is not a database, and needs no tables; use --store URL"
         raise ConfigError([wrong])
@@ -163,17 +151,38 @@ def _from_settings(config: str | None) -> str | Path:
     return read(DatabaseSettings, argv, os.environ).store_place
 
 
-app = new_app(
+STORE = ProgramOfVerbs(
     PROGRAM,
     "Make the tables of a database store, bring them up to date, and examine it.",
+    {
+        "init": Verb(
+            "Create the tables in an empty database. Existing tables stay as they are.",
+            "[options]",
+            partial(_with_connection, _init),
+            (),
+            ("init --store postgresql://relay@db.example.test/mail",),
+        ),
+        "migrate": Verb(
+            "Bring the tables up to date, while services of this and the previous version run.",
+            "[options]",
+            partial(_with_connection, _migrate),
+            (),
+            ("migrate",),
+        ),
+        "check": Verb(
+            "Examine the database: version, safety, rights, speed, clock. It changes nothing.",
+            "[options]",
+            partial(_with_connection, _check),
+            (),
+            ("check",),
+        ),
+    },
     statuses=(
         (0, "done (check: there is no problem)"),
         (64, "the command line is wrong"),
         (75, "the database cannot be used now"),
         (78, "the settings or the database have a problem"),
     ),
-    examples=(f"{PROGRAM} init", f"{PROGRAM} check"),
+    examples=("init", "check"),
+    options=(add_config, add_store),
 )
-add_command(app, init, f"{PROGRAM} init --store postgresql://relay@db.example.test/mail")
-add_command(app, migrate, f"{PROGRAM} migrate")
-add_command(app, check, f"{PROGRAM} check")

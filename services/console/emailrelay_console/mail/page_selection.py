@@ -14,7 +14,7 @@ _WILD = frozenset("*?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueFilter:
+class PageSelection:
     """No condition: every message. ``*`` and ``?`` are wildcards; ``<>`` is the null sender."""
 
     states: frozenset[State] = frozenset()
@@ -36,22 +36,22 @@ class QueueFilter:
     @property
     def empty(self) -> bool:
         """True if there is no condition."""
-        return self == QueueFilter()
+        return self == PageSelection()
 
     def fits(self, entry: QueueEntry, now: float, routes_of: RoutesOf) -> bool:
         """Tell if a message meets all conditions; one that cannot be read meets few."""
-        told = row(entry, now)
-        age = now - told.arrived
+        shown = row(entry, now)
+        age = now - shown.arrived
         return (
-            (not self.states or told.state in self.states)
+            (not self.states or shown.state in self.states)
             and (self.older is None or age >= self.older)
             and (self.newer is None or age <= self.newer)
-            and (self.until is None or told.arrived <= self.until)
-            and (not self.reply or fits_reply(self.reply, told.last_reply))
-            and self._by_envelope(entry, told, routes_of)
+            and (self.until is None or shown.arrived <= self.until)
+            and (not self.reply or fits_reply(self.reply, shown.last_reply))
+            and self._by_envelope(entry, shown, routes_of)
         )
 
-    def _by_envelope(self, entry: QueueEntry, told: QueueRow, routes_of: RoutesOf) -> bool:
+    def _by_envelope(self, entry: QueueEntry, shown: QueueRow, routes_of: RoutesOf) -> bool:
         if not (self.address or self.sender or self.recipient or self.route):
             return True
         envelope = entry.envelope
@@ -61,7 +61,7 @@ class QueueFilter:
             _fits_any(self.address, (envelope.sender, *envelope.recipients))
             and _fits_any(self.sender, (envelope.sender,))
             and _fits_any(self.recipient, envelope.recipients)
-            and (not self.route or self.route in routes_of(envelope, told.pending))
+            and (not self.route or self.route in routes_of(envelope, shown.pending))
         )
 
 
