@@ -57,6 +57,18 @@ async def test_copy_shows_what_happened_before(opener: Opener) -> None:
             assert journal_format.history(tail) == claim.history
 
 
+async def test_program_of_a_dead_process_does_not_find_the_next_copy(opener: Opener) -> None:
+    async with opener() as store, opener() as other:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            old = await claim.work_copy("new")
+        async with await claimed(other, message, Stage.UNFILTERED) as claim:
+            new = await claim.work_copy("new")
+            assert new.content.read_bytes() == ORIGINAL
+            assert not old.content.exists()
+            assert not old.envelope.exists()
+
+
 async def test_fresh_copy_replaces_an_earlier_one(opener: Opener) -> None:
     async with opener() as store:
         message = await put(store, ORIGINAL)

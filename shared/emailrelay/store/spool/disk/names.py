@@ -114,9 +114,12 @@ def parse_other(name: str) -> QueueId | None:
     return None if match is None else QueueId(match[1])
 
 
-def running_copy(message: QueueId) -> str:
-    """Return the name, under ``WORK``, of the copy that filters are working on."""
-    return f"{message}.run"
+def running_copy(message: QueueId, process: int) -> str:
+    """Return the name, under ``WORK``, of the copy that filters of a process are working on.
+
+    ``process`` is that of ``QueueIds``. So a program whose filterd was killed finds no other copy.
+    """
+    return f"{message}.run-{process}"
 
 
 def new_envelope(message: QueueId) -> str:

@@ -1,8 +1,8 @@
 """The result of filter programs becomes the message.
 
-The result is synced in its directory. The directory is renamed from ``ID.run`` to ``ID.adopt``, and
-that name is synced: *this commits the result*. From there any holder of the message's lock
-completes the adoption, any number of times, and does not run the chain again.
+The result is synced in its directory. The directory is renamed from ``ID.run-PROCESS`` to
+``ID.adopt``, and that name is synced: *this commits the result*. From there any holder of the
+message's lock completes the adoption, any number of times, and does not run the chain again.
 
 With the log, the record of the result commits it, and nothing else is synced (``opening/replay``).
 """

@@ -91,7 +91,8 @@ async def copied(locked: Locked, source: CopySource, suffix: str) -> SpoolCopy:
 
 def make_private(locked: Locked) -> tuple[Location, Directory]:
     """Make the directory for a message's new files, for this user alone. W."""
-    at = locked.spool.directories.work / names.running_copy(locked.id)
+    spool = locked.spool
+    at = spool.directories.work / names.running_copy(locked.id, spool.ids.process)
     try:
         files.make_directory(at, PRIVATE)
     except FileExistsError:
