@@ -191,7 +191,8 @@ def recording_sink(directory: Path) -> Sink:
     return Sink("sink", directory, free_port(), ())
 
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
+SYSTEM_PYTHON = Path("/usr/bin", f"python{sysconfig.get_python_version()}")
+"""The Python for all users, if there is one of the release for which our packages are installed."""
 CODE = [ROOT / "shared", *(ROOT / "services").iterdir(), Path(sysconfig.get_path("purelib"))]
 """The directories in which Python finds the product and its dependencies."""
 

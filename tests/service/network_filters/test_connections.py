@@ -39,7 +39,7 @@ async def test_filter_that_was_restarted_is_connected_to_again(desk: Desk, socke
     place = sockets / "filter"
     async with serving(LineFilter(say_ok), place):
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
-    place.unlink()
+    place.unlink(missing_ok=True)  # Python 3.13 does it
     again = LineFilter(say_ok)
     async with serving(again, place):
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
