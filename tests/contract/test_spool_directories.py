@@ -66,7 +66,7 @@ async def test_directory_that_is_moved_away_is_made_again(
         await work(store)
         (synced_spool.directory / name).rename(synced_spool.directory / ".away")
         await work(store)
-        assert list((synced_spool.directory / ".away").glob("*.run")) == []
+        assert list((synced_spool.directory / ".away").glob("*.run-*")) == []
 
 
 async def test_listener_whose_socket_is_removed_makes_another(spool: SpoolOpener) -> None:

@@ -27,7 +27,7 @@ from tests.contract.played_cut import cut, everything
 from emailrelay.ack import Ack
 from emailrelay.events.store import PossibleDuplicate, Recovered, StoreTrouble
 from emailrelay.queue_id import QueueId
-from emailrelay.settlement import Defer, Done, Settlement
+from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.spool.disk import files as disk_files
@@ -179,7 +179,47 @@ async def test_delivery_is_named_if_a_kill_ends_its_removal_before_its_client_ha
     async with after() as store:
         assert told(after) == [PossibleDuplicate(id=draft.id, peer=PEER)]
         assert await store.claim(Stage.READY, draft.id) is None  # its receiver has died, too
-        assert files(after) == []
+        # Left alone until it is an hour old: its envelope may have been set aside by hand.
+        assert files(after) == ([f"emailrelay.{draft.id}.content"] if end == "content" else [])
+
+
+@pytest.mark.parametrize("ending", [".busy", ".aside"])
+async def test_message_in_doubt_keeps_its_content_if_its_envelope_was_set_aside(
+    spool: SpoolOpener, ending: str
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            assert await claim.before_dot(PEER)
+            after = cut(spool, everything)
+    envelope = after.directory / f"emailrelay.{message}.envelope"
+    envelope.rename(envelope.with_name(envelope.name + ending))
+    async with after():
+        assert PossibleDuplicate(id=message, peer=PEER) in told(after)
+        assert f"emailrelay.{message}.content" in files(after)
+
+
+@pytest.mark.parametrize(
+    "settlement", [PARTLY, Fail(LATER, attempt(1.0, ann=OK, bob=LATER))], ids=["defer", "fail"]
+)
+async def test_recorded_delivery_is_in_no_doubt_although_its_settlement_is_cancelled(
+    spool: SpoolOpener, settlement: Settlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        append = moves.Locked.append
+
+        def cancelled(locked: moves.Locked, lines: bytes) -> None:
+            append(locked, lines)
+            task.cancel()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(moves.Locked, "append", cancelled)
+            task = asyncio.create_task(deliver(store, message, settlement))
+            await asyncio.wait((task,))
+        assert task.cancelled()
+    async with spool():
+        assert told(spool) == []
 
 
 async def test_message_without_files_that_some_have_is_named(

@@ -1,5 +1,7 @@
 """What an operator has changed stays so after a power cut; the end of a claim loses no wish."""
 
+import asyncio
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.contract.test_spool_log_adoption import FILTERED, filter_in_memory, k
 
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
+from emailrelay.errors import StoreError
 from emailrelay.journal import AdministratorWish, Attempt
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -19,6 +22,7 @@ from emailrelay.settlement import Defer, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.spool.durable.durability import FileDurability, LogDurability
+from emailrelay.store.spool.message import adoption
 
 DELETE, FAIL, HOLD, MOVE, RETRY = (
     AdministratorWish.DELETE,
@@ -89,6 +93,21 @@ async def test_message_whose_result_a_killed_filterd_has_left_is_changed_as_a_wh
                 assert await content_of(claim) == FILTERED
 
 
+async def test_message_whose_left_result_cannot_be_read_can_be_deleted(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sick(_: object) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async with logged_spool() as store:
+        message = await killed_at(".content", store, filter_in_memory, monkeypatch)
+        monkeypatch.setattr(adoption, "roll_forward", sick)
+        with pytest.raises(StoreError, match="Input/output error"):
+            await store.wish(message, HOLD)
+        assert await store.wish(message, DELETE)
+        assert await stages(store) == {}
+
+
 class Syncs:
     """What each sync of a file or directory has put on stable storage."""
 
@@ -147,9 +166,16 @@ async def test_request_for_the_holder_of_a_claim_is_synced(
 
 
 def wish_during_the_sync(
-    monkeypatch: pytest.MonkeyPatch, operator: Store, message: QueueId, *wishes: AdministratorWish
+    monkeypatch: pytest.MonkeyPatch,
+    operator: Store,
+    message: QueueId,
+    *wishes: AdministratorWish,
+    cancels: bool = False,
 ) -> None:
-    """Have an operator ask for something while each of the next settlements is being synced."""
+    """Have an operator ask for something while each of the next settlements is being synced.
+
+    ``cancels``: the settlement is cancelled as well.
+    """
     left = list(wishes)
 
     def asking(step: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -158,6 +184,9 @@ def wish_during_the_sync(
             if not left:
                 monkeypatch.undo()
             assert await operator.wish(message, wish)
+            settling = asyncio.current_task()
+            if cancels and settling is not None:
+                settling.cancel()
             await step(*arguments)
 
         return asked
@@ -211,6 +240,23 @@ async def test_wish_during_the_sync_of_a_changed_message_in_quarantine_is_carrie
         assert await stages(store) == found_after(stage, message)
         if stage is Stage.HELD:
             assert (await history_of(store, message)).held_for == "a virus"
+
+
+async def test_wish_during_the_sync_of_a_settlement_that_is_cancelled_is_carried_out(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, spool() as operator:
+        message = await put(store)
+
+        async def fail() -> None:
+            async with await claimed(store, message) as claim:
+                wish_during_the_sync(monkeypatch, operator, message, DELETE, cancels=True)
+                await claim.settle(Fail(Reply(550, "5.1.1 nobody")))
+
+        task = asyncio.create_task(fail())
+        await asyncio.wait((task,))
+        assert task.cancelled()
+        assert await stages(store) == {}
 
 
 async def test_wish_during_the_sync_of_another_operators_change_is_carried_out(

@@ -167,8 +167,8 @@ class SpoolClaim(Claim):
                     await self._added.show()
             finally:
                 await self.release()
-        if not isinstance(settlement, Done):
-            await self._grant_late(settlement)
+                if not isinstance(settlement, Done):
+                    await self._grant_late(settlement)
         return heard
 
     async def _grant_late(self, settlement: Settlement) -> None:
@@ -219,9 +219,7 @@ class SpoolClaim(Claim):
         """Make the rest of a message durable, before its client is told 250."""
         answered = journal_format.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
-        with contextlib.suppress(
-            PermissionError
-        ):  # another user's; the line in its journal is enough
+        with contextlib.suppress(PermissionError):  # another user's; its journal says it
             os.fchmod(self._locked.descriptor, self._spool.root.file_mode())
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
         self._lasting = True
@@ -341,9 +339,13 @@ class SpoolClaim(Claim):
         if lines and (stage is not self.stage or change.delivers):
             # Guarantee: a recipient recorded as delivered is not delivered to again.
             await self._surely("append to a journal", lambda: locked.append(lines))
+
             # S4 or S5: the reason is durable before the name shows it. A call that is cancelled
             # moves it all the same: with its old name it would count as released by hand.
-            show = partial(moves.show_kept, locked, stage, change.due)
+            def show(error: OSError | None) -> None:
+                moves.show_kept(locked, stage, change.due, error)
+                self._doubt.end()
+
             durability = self._spool.durability.settlements()
             await durability.keep(self.id, stage, locked.descriptor, show)
             return

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from emailrelay import journal_format
-from emailrelay.errors import as_store_error
+from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.journal import AdministratorWish, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -35,7 +35,7 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
                     continue  # it was moved or removed, perhaps before the wish was there
             if locked is not None:
                 with locked:
-                    if _adopts(locked):
+                    if _adopts(locked, wished):
                         continue  # it is at a later stage now
                     rewriting.prepare(locked)
                     await grant(locked, wished)
@@ -45,12 +45,16 @@ async def wish(spool: Spool, message: QueueId, wished: AdministratorWish) -> boo
     return False
 
 
-def _adopts(locked: Locked) -> bool:
+def _adopts(locked: Locked, wished: AdministratorWish) -> bool:
     """Complete what a dead filterd began; at another stage the message might lack its content."""
     try:
         return locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked)
     except PermissionError:  # another user's: the next claim does it
         return False
+    except (OSError, DamagedMessage):
+        if wished is not AdministratorWish.DELETE:
+            raise
+        return False  # nothing of it is needed
 
 
 async def _ask(spool: Spool, message: QueueId, stage: Stage, wished: AdministratorWish) -> None:

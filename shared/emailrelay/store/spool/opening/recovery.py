@@ -139,8 +139,6 @@ class Recovery:
         if locked is not None:
             with locked:
                 locked.append(journal_format.write(journal.Doubted(at=spool.clock(), peer=peer)))
-        elif self._is_alone(message):  # its forwarder died as it removed the message
-            files.remove(spool.content(message))
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId, peer: str) -> bool:
