@@ -152,6 +152,9 @@ class _Giving(asyncio.Protocol):
         self._messages = messages
         self._reader = PackageReader()
         self._here: set[QueueId] = set()
+        self._back: list[bytes] | None = None
+        """What goes back of the octets that are being read. One write: asyncio counts all that
+        waits at each write."""
         self._transport: asyncio.Transport
         self._ending = False
         self.lost = False
@@ -171,9 +174,13 @@ class _Giving(asyncio.Protocol):
         except ValueError:  # what no receiver says
             self.end_soon()
             return
+        self._back = back = list[bytes]()
         for package in packages:
             self._here.add(package.message)
             self._messages.add(self, package)
+        self._back = None
+        if back:
+            self._transport.write(b"".join(back))
 
     def pause_writing(self) -> None:
         """Take nothing more from a receiver that does not read what goes back to it."""
@@ -196,7 +203,9 @@ class _Giving(asyncio.Protocol):
 
     def give_back(self, message: QueueId) -> None:
         """See ``Giver.give_back``."""
-        if not self.lost:
+        if self._back is not None:
+            self._back.append(returned(message))
+        elif not self.lost:
             self._transport.write(returned(message))
         self.done(message)
 
