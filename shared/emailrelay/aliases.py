@@ -11,9 +11,10 @@ from typing import NamedTuple, cast
 from emailrelay.envelope import Address
 
 EVERY_NAME = "*"
-"""The alias of the local names without one of their own, but not of an alias's own address.
+"""The alias of the local names without one of their own.
 
-So ``root = "admin@example.net"`` leads to the person, also at a host whose name is ``example.net``.
+It does not apply to an address that the table itself gives. So ``root = "admin@example.net"`` leads
+to the person, also at a host whose name is ``example.net``.
 """
 LOCALHOST = ("localhost", "localhost.localdomain")
 MOST_ADDRESSES = 1000

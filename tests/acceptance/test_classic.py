@@ -122,13 +122,28 @@ def test_a_start_that_makes_none_is_given_up(impatient: Command) -> None:
 
 
 # Exit statuses
-def test_an_address_in_use_is_exit_status_2_and_named(command: Command) -> None:
+def test_an_address_in_use_is_exit_status_2_and_named_and_nothing_is_made(
+    command: Command,
+) -> None:
+    log = command.directory / "log"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = command.run("--as-server", "--interface", "127.0.0.1", "--port", port)
+        where = ("--interface", "127.0.0.1", "--port", port)
+        ended = command.run("--as-server", *where, "--log-file", str(log))
     assert ended.status == 2
     assert f"127.0.0.1 port {port}" in ended.err
     assert ended.out == ""
+    assert not log.exists()
+    assert not command.spool.exists()
+
+
+def test_a_log_that_cannot_be_opened_is_exit_status_1_and_no_spool_is_made(
+    command: Command,
+) -> None:
+    where = ("--interface", "127.0.0.1", "--port", str(free_port()))
+    ended = command.run("--as-server", *where, "--log-file", str(command.directory))
+    assert (ended.status, "--log-file" in ended.err) == (1, True)
+    assert not command.spool.exists()
 
 
 def test_bad_options_are_exit_status_1_with_every_problem(command: Command) -> None:
@@ -141,7 +156,8 @@ def test_bad_options_are_exit_status_1_with_every_problem(command: Command) -> N
 
 def test_what_fails_at_the_start_is_told_together(command: Command) -> None:
     command.spool.write_text("a file")
-    log = command.directory / "none" / "log"
+    log = command.directory / "log"
+    log.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         where = ("--interface", "127.0.0.1", "--port", port)

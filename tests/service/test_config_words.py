@@ -5,9 +5,12 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Never
 
 import pytest
 
+from emailrelay.configure import writing
 from emailrelay.configure.cli import main
 
 
@@ -35,6 +38,31 @@ def test_a_question_without_an_answer_changes_nothing(tmp_path: Path) -> None:
         assert asking.wait(60) == 1
     os.close(controller)
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "state"),
+    [
+        ((writing, "check_free"), "nothing was written"),
+        ((subprocess, "run"), "files written before stay"),
+    ],
+)
+def test_interrupted_outside_a_question_it_says_what_stays(
+    where: tuple[ModuleType, str],
+    state: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> Never:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*where, interrupted)
+    file = tmp_path / "emailrelay.toml"
+    answers = ["--smarthost", "smtp.example.net", "--account", "none", "--clients", "local"]
+    assert main(["init", *answers, "--doctor", "--config", str(file)]) == 130
+    assert capsys.readouterr().err == f"emailrelay-config: interrupted; {state}\n"
+    assert file.exists() is (state != "nothing was written")
 
 
 def _until(terminal: int, words: bytes) -> None:

@@ -56,6 +56,15 @@ def test_closed_streams_stop_no_command(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_that_cannot_be_written_are_an_error(name: str, option: str) -> None:
+    done = run(name, option, redirection=">/dev/full")
+    assert done.returncode == os.EX_TEMPFAIL
+    assert done.stderr.startswith(f"{name}: ".encode())
+    assert (b"No space left on device" in done.stderr, done.stderr.count(b"\n")) == (True, 1)
+
+
 def test_what_is_found_is_shown_on_a_console_that_knows_ascii_only(tmp_path: Path) -> None:
     program = tmp_path / "filtér"
     program.write_text("#!/bin/sh\nexit 0\n")

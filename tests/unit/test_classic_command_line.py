@@ -70,6 +70,11 @@ def test_commas_between_quotes_belong_to_a_filter() -> None:
         ('"header:add=X-Note: a, b"', ('"header:add=X-Note: a, b"',)),
         ('"/bin/a, exit:0"', ("/bin/a", "exit:0")),
         ('"/bin/a b"', ("/bin/a b",)),
+        ('"bin/a.sh,bin/b.sh"', ("bin/a.sh", "bin/b.sh")),
+        ('"bin/a,b"', ('"bin/a,b"',)),
+        ('"/bin/true,"', ("/bin/true",)),
+        ('"a,b"', ("a", "b")),
+        ('""', ()),
     ],
 )
 def test_quotes_in_the_file_are_around_one_filter_or_a_list(

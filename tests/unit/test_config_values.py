@@ -131,6 +131,13 @@ def test_a_bare_word_is_no_store() -> None:
         assert read(FilterdSettings, [f"--store={place}"], {}).store_place == place
 
 
+def test_a_list_of_stores_has_no_bare_word(tmp_path: Path) -> None:
+    for places in ('["memory"]', '["postgresql://u@a/m", "mail"]'):
+        path = write(tmp_path, f"store = {places}\n")
+        with pytest.raises(ConfigError, match=r"spool:///DIR, postgresql://.*memory:"):
+            read(FilterdSettings, ["-c", path], {})
+
+
 def test_the_store_goes_before_the_spool_directory() -> None:
     both = ["--store=memory:", "--spool-dir=/x"]
 

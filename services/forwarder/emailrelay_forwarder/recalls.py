@@ -7,7 +7,7 @@ from emailrelay.store.feed import Feed
 from emailrelay_forwarder.server.waiting_mail import Recall
 
 REST = 600.0
-"""The least seconds between two calls of ``wake``, which makes mail for other servers due, too."""
+"""The fewest seconds between two calls of ``wake``, which makes mail for other servers due, too."""
 
 
 class Recalls:

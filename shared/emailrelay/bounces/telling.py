@@ -1,4 +1,4 @@
-"""Sends notices about failed messages; it holds the sole right to notify the sender of each."""
+"""Sends notices about failed messages, with the sole right to notify the sender of each."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

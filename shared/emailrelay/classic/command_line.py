@@ -190,15 +190,13 @@ def _read_line(line: str, place: str, reading: _Reading) -> None:
 def _without_quotes(option: Option, value: str) -> str:
     """Remove quotes around a value; they keep its blanks.
 
-    Around a filter with a comma they stay. A list of filters can stand between quotes too: each
-    part of it is a path or has a kind.
+    Around a filter with a comma they stay: its first part looks like a filter, and a later part
+    does not. Everything else between quotes is a list.
     """
     if not (is_quoted(value) and '"' not in value[1:-1]):
         return value
-    parts = split_list(value[1:-1])
-    if option.word == _FILTERS and len(parts) > 1 and not all(map(looks_complete, parts)):
-        return value
-    return value[1:-1]
+    first, *others = map(looks_complete, _parts(value[1:-1]) or [""])
+    return value if option.word == _FILTERS and first and not all(others) else value[1:-1]
 
 
 def _split(line: str) -> tuple[str, str | None]:

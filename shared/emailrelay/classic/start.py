@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -15,7 +16,7 @@ from emailrelay.classic import identity as identities
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import ClassicLine, Severity
-from emailrelay.classic.log_output import LogOutput, log_options
+from emailrelay.classic.log_output import LogOutput, log_options, path_at
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
@@ -89,24 +90,35 @@ def prepare(
 ) -> tuple[Listeners, Listeners, LogOutput]:
     """Bind the addresses for mail and administrators, and open log and store.
 
+    A start that fails reports all problems together, but a log or a spool that does not exist is
+    made only if nothing before it has failed.
+
     Raises:
         StartFailed: with every problem; its status is that of the first.
 
     """
     failures = list[StartFailed]()
     bound = _tried(partial(bind, plan, asked, run_as), failures)
-    log = _tried(partial(open_log, asked, run_as), failures)
+    log = None
+    if not failures or _exists(path_at(asked.value("log-file"), time.time())):
+        log = _tried(partial(open_log, asked, run_as), failures)
 
     def make_store() -> None:
         make_spool(settings, run_as)
         if plan.long_running or asked.on("admin"):
             check_opening(settings, run_as)
 
-    _tried(make_store, failures)
+    spool = spool_at(settings.store_place)
+    if not failures or spool is None or _exists(spool):
+        _tried(make_store, failures)
     if bound is None or log is None or failures:
         problems = [line for failure in failures for line in failure.problems]
         raise StartFailed(list(dict.fromkeys(problems)), failures[0].status)
     return *bound, log
+
+
+def _exists(path: str | Path) -> bool:
+    return os.access(path, os.F_OK)  # False also if it cannot be reached
 
 
 def _tried(act: Callable[[], _T], failures: list[StartFailed]) -> _T | None:

@@ -65,12 +65,12 @@ def _place(value: object) -> object:
     """Write a list of URLs with spaces between.
 
     Raises:
-        ValueError: it is a bare word. It would be a directory beside the one that happens to be
-            the current one, and a word such as "memory" is meant to be something else.
+        ValueError: one of them is a bare word. It would be a directory in the one that happens to
+            be the current one, and a word such as "memory" is meant to be something else.
 
     """
     if isinstance(value, list):
-        return " ".join(map(str, cast("list[object]", value)))
+        return " ".join(str(_place(each)) for each in cast("list[object]", value))
     if isinstance(value, str) and value and not {":", "/"} & set(value):
         raise ValueError(
             "name a store by its URL: spool:///DIR, postgresql://USER@HOST/DATABASE, or memory:"

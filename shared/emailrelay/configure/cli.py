@@ -26,4 +26,5 @@ CONFIG = ProgramOfVerbs(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/settings.md)."""
     words = sys.argv[1:] if argv is None else list(argv)
-    return run_command(lambda: CONFIG.run(words), program=PROGRAM)
+    state = "nothing was written"
+    return run_command(lambda: CONFIG.run(words), program=PROGRAM, interrupted=state)

@@ -17,7 +17,7 @@ from emailrelay.configure.options import PROGRAM
 from emailrelay.spool_owner import SERVICE_USER
 from emailrelay.terminal import ask
 from emailrelay.terminal.command_line import CommandLineParser
-from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.error_lines import print_errors, print_interrupted
 from emailrelay.terminal.output import print_line
 from emailrelay.terminal.run_command import CommandLineError
 from emailrelay.terminal.verbs import Verb
@@ -32,13 +32,24 @@ _T = TypeVar("_T")
 def _init(asked: Namespace) -> int:
     config: str | None = asked.config
     path = Path(settings_file.chosen(config, os.environ) or settings_file.DEFAULT).absolute()
-    secrets = path.with_name(_SECRETS)
     replaces = writing.check_free(path, force=asked.force)
     _all_given(smarthost=asked.smarthost, account=asked.account, clients=asked.clients)
     found, password = _ask(asked.smarthost, asked.account, asked.clients, asked.password_file)
+    try:
+        _write(path, found, password, force=asked.force, replaces=replaces, config=config)
+        return _examine(path, asked.doctor)
+    except KeyboardInterrupt:  # most probably while the doctor works
+        return print_interrupted(PROGRAM, "files written before stay")
+
+
+def _write(
+    path: Path, found: Answers, password: str, *, force: bool, replaces: bool, config: str | None
+) -> None:
+    """Write the settings file, and the secrets file if the answers need one; print what is next."""
+    secrets = path.with_name(_SECRETS)
     written = [str(path)]
     if found.needs_secrets:
-        also = writing.check_free(secrets, force=asked.force)
+        also = writing.check_free(secrets, force=force)
         text = answers.secrets_text(found, password)
         writing.write(secrets, text, secret=True, force=also)
         written.insert(0, str(secrets))
@@ -52,7 +63,6 @@ def _init(asked: Namespace) -> int:
     writing.write(path, settings, secret=False, force=replaces)
     for line in answers.next_steps(found, written, machine, config=str(path) if config else ""):
         print_line(line)
-    return _examine(path, asked.doctor)
 
 
 def _ask(

@@ -178,11 +178,9 @@ def unquoted(spec: str) -> str:
 
 
 def looks_complete(spec: str) -> bool:
-    """Tell whether a text is a filter by its form: an absolute path, or a known kind."""
+    """Tell whether a text is a filter by its form: a path with a slash, or a known kind."""
     kind, colon, _ = spec.partition(":")
-    return spec.startswith("/") or (
-        bool(colon) and (kind in _KIND_NAMES or kind in shipped.PARSERS)
-    )
+    return "/" in kind or (bool(colon) and (kind in _KIND_NAMES or kind in shipped.PARSERS))
 
 
 def quoted(spec: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from emailrelay.suggestions import suggest
 from emailrelay.terminal import common_options
 from emailrelay.terminal.common_options import GENERAL
-from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, help_width, render
+from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, print_help
 from emailrelay.terminal.run_command import CommandLineError
 from emailrelay.terminal.version import print_version
 
@@ -130,9 +130,9 @@ class CommandLineParser(argparse.ArgumentParser):
         groups = tuple(HelpGroup(title, tuple(self._titles[title])) for title in titles)
         return self._page._replace(groups=groups, verbs=tuple(self._verbs()))
 
-    def format_help(self) -> str:
-        """Return the text of the help."""
-        return render(self.page(), help_width())
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - the library's signature
+        """Print the help. Unlike argparse's own, it ends the process if it cannot be written."""
+        print_help(self.page())
 
 
 def _entry(action: argparse.Action, word: str | None) -> HelpEntry:

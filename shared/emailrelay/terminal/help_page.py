@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from emailrelay.terminal.output import print_page
+
 _TEXT_AT = 28
 """The column of the texts beside the options."""
 _NARROW = 60
@@ -92,8 +94,8 @@ def help_width() -> int:
 
 
 def print_help(page: HelpPage) -> None:
-    """Write the help to standard output."""
-    sys.stdout.write(render(page, help_width()))
+    """Write the help to standard output; see ``print_page``."""
+    print_page(page.program, render(page, help_width()))
 
 
 def _lines(page: HelpPage, width: int) -> Iterator[str]:

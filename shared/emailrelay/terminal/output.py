@@ -1,12 +1,14 @@
 """Lines on standard output: text for people, JSON for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output
+from emailrelay.terminal.error_lines import print_errors
 
 
 class OutputClosed(Exception):
@@ -42,6 +44,24 @@ def print_as_is(line: str) -> None:
         sys.stdout.write(f"{line}\n")
     except BrokenPipeError as error:
         raise OutputClosed from error
+
+
+def print_page(program: str, text: str) -> None:
+    """Print the only output of a command, such as its help, whole.
+
+    Raises:
+        SystemExit: EX_TEMPFAIL (sysexits.h), with a line on standard error: it cannot be written.
+
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+    except OSError as error:
+        drop_output()
+        problem = f"the output cannot be written: {error.strerror}"
+        raise SystemExit(print_errors(program, problem, status=os.EX_TEMPFAIL)) from error
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """The release, and its capabilities on this machine."""
 
-import sys
+from emailrelay.terminal.output import print_page
 
 
 def version() -> str:
@@ -29,9 +29,9 @@ def capabilities() -> list[str]:
 
 
 def print_version(program: str, *, verbose: bool) -> None:
-    """Print the version, as all commands do; ``verbose``: and the capabilities."""
+    """Print the version, as all commands do; ``verbose``: and the capabilities; see print_page."""
     lines = [f"{program} {version()}", *(capabilities() if verbose else ())]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    print_page(program, "".join(f"{line}\n" for line in lines))
 
 
 def _enabled(there: bool) -> str:  # noqa: FBT001 -- its only argument is the question itself
