@@ -111,7 +111,7 @@ def as_unit(service: str, option: str = "--check-config") -> str:
 
 
 def test_units_user_can_use_what_the_set_up_page_makes(directory: Path) -> None:
-    checks = typed(HOW_TO / "systemd.md", "config check") + "".join(map(as_unit, SERVICES))
+    checks = typed(SETUP, "config check") + "".join(map(as_unit, SERVICES))
     spool = 'runuser -u emailrelay -- sh -c "touch /var/spool/emailrelay/x; ls /etc/emailrelay"\n'
     settings = typed(SETUP, "--smarthost") + f"echo port = {free_port()} >> {SETTINGS_FILE}\n"
     told = do(directory, SET_UP, settings, checks, spool, "cat /run/asked\n")
