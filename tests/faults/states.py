@@ -56,7 +56,7 @@ _ID = r"(?P<id>[0-9]+\.[0-9]+\.[0-9]+)"
 _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope(\.filter|\.bad|\.hold)?)"), ""),
     ".new": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope)"), ".new/"),
-    ".work": (re.compile(rf"{_ID}\.(?P<what>run|new|adopt)"), ".work/"),
+    ".work": (re.compile(rf"{_ID}\.(?P<what>run(?=-)|new|adopt)(?:(?<=run)-\d+)?"), ".work/"),
     ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer|withdrawn|reply|new))?"), ".waiting/"),
     ".dsn": (re.compile(rf"{_ID}\.(relay|local)(?P<what>)"), ".dsn/"),
 }

@@ -210,7 +210,7 @@ def test_parts_of_a_message_to_several_are_no_duplicates(put: Put) -> None:
         pytest.param({f"emailrelay.{ID}.envelope": ACCEPTED}, id="no content"),
         pytest.param(draft(2) | pair(ID, "", 2), id="draft and message"),
         pytest.param({f".new/emailrelay.{ID}.content": b"x"}, id="draft without an envelope"),
-        pytest.param(draft(2) | {f".work/{ID}.run/": b""}, id="copy of a draft"),
+        pytest.param(draft(2) | {f".work/{ID}.run-7/": b""}, id="copy of a draft"),
         pytest.param(pair(ID, "", 2) | {f"emailrelay.{ID}.envelope.lock": b""}, id="lock file"),
         pytest.param(pair(ID, ".busy", 2), id="another program's state"),
         pytest.param({".odd/": b""}, id="a directory that is not published"),
@@ -222,7 +222,7 @@ def test_a_state_that_is_not_published_is_found(put: Put, names: Mapping[str, by
     assert invariants(at_any_time(put(names), Client(), [])) == ["I4"]
 
 
-@pytest.mark.parametrize("place", [".work/{}.run/", ".work/{}.adopt/"])
+@pytest.mark.parametrize("place", [".work/{}.run-7/", ".work/{}.adopt/"])
 def test_copies_beside_a_message_are_published(put: Put, place: str) -> None:
     spool = put(pair(ID, ".filter", 2) | {place.format(ID): b""})
     assert at_any_time(spool, TOLD, []) == []
@@ -257,7 +257,7 @@ def test_a_refusal_for_now_is_none(put: Put) -> None:
         pair(ID, "", 2),
         {f"emailrelay.{ID}.content": content(2)},
         draft(2, envelope=b""),
-        {f".work/{ID}.run/": b""},
+        {f".work/{ID}.run-7/": b""},
         {f".waiting/{ID}": b""},
     ],
 )
