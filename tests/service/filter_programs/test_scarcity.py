@@ -25,7 +25,7 @@ async def test_runs_leak_no_descriptors_and_no_zombies(desk: Desk, programs: Pro
     for _ in range(20):
         await desk.ask(programs, script)
         await desk.ask(programs, desk.folder / "missing")
-    assert descriptors() == before
+    assert descriptors() <= before  # an earlier test may have left one that is closed by now
     assert not [pid for pid in children() if gone(pid)]
 
 
@@ -67,7 +67,7 @@ async def test_program_that_cannot_be_attended_to_is_ended_and_the_message_waits
     assert outcome == Broken("Cannot allocate memory")
     assert not [pid for pid in children() if gone(pid)]
     assert children() == guard
-    assert descriptors() == before
+    assert descriptors() <= before  # an earlier test may have left one that is closed by now
 
 
 @pytest.mark.parametrize("script", ["echo some; sleep 60", "exit 0"], ids=["runs", "ends"])
