@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--filter",
         action="append",
         default=[],
-        help="of filterd; net:, pipe:python and the like are our own",
+        help="of filterd; net: and pipe:LANGUAGE start a filter of bench.accepting",
     )
     parser.add_argument("--workers", type=int, default=1, help="of each service [1]")
     parser.add_argument("--durability", type=Durability, choices=list(Durability), nargs="+")

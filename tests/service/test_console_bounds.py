@@ -207,7 +207,7 @@ def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_other_hosts_are_refuse
         # Another user at the same browser is not the one before.
         assert "ann (operator)" in named.get("/queue", **ours, **{"X-Remote-User": "ann"}).words
         assert named.get("/queue", **ours).status == 303
-        # The page that says that nobody can sign in has its style.
+        # The error page for an unusable users file has its style sheet.
         console.auth.write_text("server plain ann\n")
         for place, status in (("/queue", 503), ("/static/style.css", 200)):
             page = named.get(place, **ours, **{"X-Remote-User": "ann"})

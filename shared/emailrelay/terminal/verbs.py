@@ -1,4 +1,4 @@
-"""Commands with commands inside them, the verbs: ``emailrelay-queue list``."""
+"""Commands with subcommands, the verbs: ``emailrelay-queue list``."""
 
 import argparse
 from argparse import Namespace

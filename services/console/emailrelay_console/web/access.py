@@ -19,7 +19,7 @@ SIGN_OUT = "/sign-out"
 API = "/api/v1"
 """The paths of programs: they have tokens, and no cookies; see ``api``."""
 _STYLE = frozenset({"/static/style.css", "/static/icon.svg"})
-"""The files that every page needs, also one that says that nobody can sign in."""
+"""The files that every page needs. The error page for an unusable users file needs them, too."""
 _OPEN = _STYLE | {SIGN_IN}
 """The pages that need no session."""
 _READING = frozenset({"GET", "HEAD"})
